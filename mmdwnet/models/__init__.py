@@ -1,0 +1,5 @@
+"""Backbones, registered in mmengine's root registry."""
+
+from .dwnet import DWNet
+
+__all__ = ['DWNet']

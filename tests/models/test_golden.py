@@ -1,0 +1,124 @@
+"""DWNet against numbers of the authors' code: outputs, losses, gradients, running means."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from mmdwnet import DWNet
+
+from . import golden
+
+CLASSIFIERS = [f'cls_{mixer}_{arch}' for mixer in golden.MIXERS for arch in ('tiny', 'base')]
+DENSE = [
+    f'dense_{mixer}_{arch}' for mixer in ('dwnet', 'dynamic_dwnet') for arch in ('tiny', 'base')
+]
+TRAINED = [name for name in CLASSIFIERS + DENSE if name.endswith('tiny')]
+PARAMETERS = {  # at 1000 classes; backbone alone for dense
+    'cls_dwnet_tiny': 24_172_744,
+    'cls_dynamic_dwnet_tiny': 51_131_752,
+    'cls_i_dynamic_dwnet_tiny': 26_244_280,
+    'cls_dwnet_base': 74_347_112,
+    'cls_dynamic_dwnet_base': 161_597_928,
+    'cls_i_dynamic_dwnet_base': 80_253_608,
+    'dense_dwnet_tiny': 23_405_088,
+    'dense_dynamic_dwnet_tiny': 50_364_096,
+    'dense_dwnet_base': 73_323_904,
+    'dense_dynamic_dwnet_base': 160_574_720,
+}
+
+
+class Classifier(torch.nn.Module):
+    """DWNet with the authors' head; its state dict has the authors' keys under `backbone.`."""
+
+    def __init__(self, backbone: DWNet, num_features: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = torch.nn.Linear(num_features, 1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.backbone(x)[-1].mean((2, 3)))
+
+
+def build(name: str) -> tuple[torch.nn.Module, golden.Golden]:
+    """Build the model called `name` and load the authors' state dict into it, strictly."""
+    expected = golden.load(name)
+    if name.startswith('cls'):
+        backbone = DWNet(expected.arch, expected.mixer)
+        model = Classifier(backbone, backbone.norm.normalized_shape[0])
+    else:
+        model = backbone = DWNet(
+            expected.arch,
+            expected.mixer,
+            out_indices=(0, 1, 2, 3),
+            pad_to_window=True,
+        )
+    weights = dict(expected.state_dict)
+    head = {key: weights.pop(key) for key in list(weights) if key.startswith('head.')}
+    backbone.load_state_dict(weights, strict=True)
+    if head:
+        model.head.load_state_dict({key.removeprefix('head.'): w for key, w in head.items()})
+    return model, expected
+
+
+def train_once(name: str, dtype: torch.dtype) -> tuple[float, torch.nn.Module, golden.Golden]:
+    """Take the golden training step: loss and backward, without an update."""
+    model, expected = build(name)
+    out = model.to(dtype).train()(expected.image.to(dtype))
+    if name.startswith('cls'):
+        loss = F.cross_entropy(out, torch.tensor([1, 7]))
+    else:
+        loss = sum(o.square().mean() for o in out)
+    loss.backward()
+    return loss.item(), model, expected
+
+
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_classifier(name):
+    model, expected = build(name)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    with torch.no_grad():
+        logits = model.eval()(expected.image)
+    np.testing.assert_allclose(logits.numpy(), expected.arrays['logits'], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize('name', DENSE)
+def test_dense(name):
+    model, expected = build(name)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    with torch.no_grad():
+        outs = model.eval()(expected.image)
+    assert len(outs) == 4
+    for i, out in enumerate(outs):
+        assert list(out.shape) == expected.scalars[f'out{i}_shape']
+        np.testing.assert_allclose(
+            out[:, ::16].numpy(), expected.arrays[f'out{i}'], atol=1e-4, rtol=0
+        )
+
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_loss_and_running_means(name):
+    loss, model, expected = train_once(name, torch.float32)
+    assert loss == pytest.approx(expected.scalars['train_loss'], rel=1e-4)
+    state = {key.removeprefix('backbone.'): v for key, v in model.state_dict().items()}
+    means = {k.split('/')[1]: v for k, v in expected.arrays.items() if k.startswith('bn_mean')}
+    assert bool(means) == name.startswith('cls')
+    for key, mean in means.items():
+        np.testing.assert_allclose(state[key].numpy(), mean, atol=1e-4, rtol=0, err_msg=key)
+
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_gradient_norms(name):
+    # The authors' float32 gradients against exact ones (float64), so that the only rounding
+    # errors are theirs. The dynamic mixer's BN divides by the tiny difference between two pooled
+    # images here, which amplifies them: 1.9% off the exact gradient, and 7% on other threads.
+    tolerance = 2e-2 if name == 'cls_dynamic_dwnet_tiny' else 1e-2
+    _, model, expected = train_once(name, torch.float64)
+    ours = {
+        key.removeprefix('backbone.'): parameter.grad.norm().item()
+        for key, parameter in model.named_parameters()
+    }
+    assert ours.keys() == expected.scalars['grad_norms'].keys()
+    for key, norm in expected.scalars['grad_norms'].items():
+        # A bias before a BN has no gradient, only rounding errors: hence the absolute tolerance.
+        assert ours[key] == pytest.approx(norm, rel=tolerance, abs=1e-5), key
