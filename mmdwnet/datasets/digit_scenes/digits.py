@@ -1,0 +1,112 @@
+"""Handwritten digits: their split, and each one as a mask of any size and pose."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+VAL_FRACTION = 0.2
+# The 8x8 pictures are drawn up to this many pixels per pixel before they are posed, which leaves
+# curves and no steps.
+_UPSCALE = 12
+_INK = 0.45  # above it a pixel is in the digit
+_SPECK = 0.08  # of the ink: smaller parts that lie apart are left out
+_MAX_ROTATION = 20.0  # degrees
+_MAX_SHEAR = 0.12
+_MAX_STRETCH = 0.12
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """A posed digit, cut to its box.
+
+    Attributes:
+        alpha: float32 (h, w), opacity in [0, 1] with smooth edges.
+        mask: bool (h, w), the pixels that are the digit; it touches all four sides.
+    """
+
+    alpha: np.ndarray
+    mask: np.ndarray
+
+
+@cache
+def labels() -> np.ndarray:
+    """Returns the class of each of scikit-learn's digits, int (1797,)."""
+    return load_digits().target
+
+
+@cache
+def split_digits(seed: int) -> dict[str, np.ndarray]:
+    """Splits scikit-learn's digits by class into training and validation.
+
+    Args:
+        seed: Seed of the split.
+
+    Returns:
+        Indices into `load_digits()`, ascending, under 'train' and 'val'; they share none.
+    """
+    every = np.arange(len(labels()))
+    train, val = train_test_split(
+        every, test_size=VAL_FRACTION, stratify=labels(), random_state=seed
+    )
+    return {'train': np.sort(train), 'val': np.sort(val)}
+
+
+@cache
+def _images() -> np.ndarray:
+    return (load_digits().images / 16).astype(np.float32)
+
+
+def _smooth(index: int) -> np.ndarray:
+    """Returns the digit enlarged by `_UPSCALE` within a margin, float32, above `_INK` in it."""
+    ink = np.pad(_images()[index], 3)
+    # Against their surroundings, faint strokes hold together and small loops stay open.
+    ink += 1.5 * (ink - cv2.GaussianBlur(ink, (0, 0), 1.5))
+    ink = cv2.resize(ink, None, fx=_UPSCALE, fy=_UPSCALE, interpolation=cv2.INTER_CUBIC)
+    ink = cv2.GaussianBlur(ink, (0, 0), 0.25 * _UPSCALE)
+
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((ink > _INK).astype(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA]
+    specks = [part for part in range(1, len(areas)) if areas[part] < _SPECK * areas[1:].sum()]
+    speck = np.isin(parts, specks).astype(np.uint8)
+    ink[cv2.dilate(speck, np.ones((5, 5), np.uint8)) > 0] = 0
+    return ink
+
+
+def stamp(index: int, size: float, rng: np.random.Generator) -> Stamp:
+    """Poses a digit: rotates, shears and stretches it a little.
+
+    Args:
+        index: Index into `load_digits()`.
+        size: Longer side of the posed digit's box in pixels; it is at most this, and little less.
+        rng: Source of the pose.
+
+    Returns:
+        The posed digit.
+    """
+    ink = _smooth(index)
+    angle = np.deg2rad(rng.uniform(-_MAX_ROTATION, _MAX_ROTATION))
+    shear = rng.uniform(-_MAX_SHEAR, _MAX_SHEAR)
+    stretch = 1 + rng.uniform(-_MAX_STRETCH, _MAX_STRETCH)
+    cos, sin = np.cos(angle), np.sin(angle)
+    pose = np.array([[cos, -sin], [sin, cos]]) @ np.array([[stretch, shear], [0, 1]])
+
+    ys, xs = np.nonzero(ink > _INK)
+    corners = pose @ np.stack([xs, ys])
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    # One and a half source pixels on each side are room for what lies between pixel centres.
+    scale = (size - 1) / ((high - low).max() + 3)
+    margin = 2
+    matrix = np.hstack([pose * scale, (margin - low * scale)[:, None]])
+    width, height = (np.ceil((high - low) * scale) + 2 * margin).astype(int)
+    posed = cv2.warpAffine(ink, matrix, (int(width), int(height)), flags=cv2.INTER_LINEAR)
+
+    mask = posed > _INK
+    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # The edge takes about one and a half pixels, whatever the size.
+    alpha = np.clip((posed - _INK) * scale * _UPSCALE + 0.5, 0, 1)
+    return Stamp(alpha[box], mask[box])

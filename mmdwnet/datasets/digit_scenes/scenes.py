@@ -1,0 +1,137 @@
+"""Pictures put together of a ground and digits, with the visible mask of every digit."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .digits import Stamp, labels, split_digits, stamp
+from .grounds import ground
+from .options import DigitSceneOptions
+
+_MIN_VISIBLE = 0.4  # of a digit's pixels, once the digits that lie on it are drawn
+_TRIES = 40
+_COLOURS = 32
+_CONTRAST = 52.0  # distance in CIELAB that a digit's colour keeps from what surrounds it
+_LAB_WEIGHTS = (1.4, 0.7, 0.7)  # lightness tells shapes apart better than hue
+_SPLITS = ('train', 'val')
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is in it.
+
+    Attributes:
+        image: RGB, uint8 (size, size, 3).
+        digits: Index into `load_digits()` of each digit, lowest first.
+        labels: Class of each digit.
+        masks: bool (digits, size, size), the visible part of each digit; no two share a pixel.
+    """
+
+    image: np.ndarray
+    digits: list[int]
+    labels: list[int]
+    masks: np.ndarray
+
+
+def single_digit(options: DigitSceneOptions, split: str, digit: int, repeat: int) -> np.ndarray:
+    """Draws one digit for classification.
+
+    Args:
+        options: Sizes and seed.
+        split: 'train' or 'val'.
+        digit: Index into `load_digits()`.
+        repeat: Which of the digit's pictures.
+
+    Returns:
+        RGB picture, uint8 (cls_size, cls_size, 3).
+    """
+    rng = np.random.default_rng([options.seed, 0, _SPLITS.index(split), digit, repeat])
+    canvas = ground(options.cls_size, split, rng)
+    posed = stamp(digit, options.cls_size * rng.uniform(0.6, 0.9), rng)
+    _paint(canvas, posed, *_spot(options.cls_size, posed, rng), rng)
+    return _as_bytes(canvas)
+
+
+def scene(options: DigitSceneOptions, split: str, index: int) -> Scene:
+    """Draws one scene of several digits that may overlap.
+
+    Args:
+        options: Sizes and seed.
+        split: 'train' or 'val'; digits come from that part only.
+        index: Number of the scene within its split.
+
+    Returns:
+        The scene.
+    """
+    rng = np.random.default_rng([options.seed, 1, _SPLITS.index(split), index])
+    size = options.scene_size
+    canvas = ground(size, split, rng)
+    source = split_digits(options.seed)[split]
+    digits: list[int] = []
+    masks = np.zeros((0, size, size), bool)
+    areas: list[int] = []
+    for _ in range(rng.integers(1, options.max_digits + 1)):
+        for _ in range(_TRIES):
+            digit = int(rng.choice(source))
+            side = rng.uniform(options.min_digit_size, options.max_digit_size)
+            posed = stamp(digit, side, rng)
+            y, x = _spot(size, posed, rng)
+            full = np.zeros((size, size), bool)
+            full[_box(posed, y, x)] = posed.mask
+            left = masks & ~full
+            if np.all(left.sum(axis=(1, 2)) >= _MIN_VISIBLE * np.array(areas)):
+                _paint(canvas, posed, y, x, rng)
+                digits.append(digit)
+                masks = np.concatenate([left, full[None]])
+                areas.append(int(full.sum()))
+                break
+    return Scene(_as_bytes(canvas), digits, [int(labels()[d]) for d in digits], masks)
+
+
+def _box(posed: Stamp, y: int, x: int) -> tuple[slice, slice]:
+    height, width = posed.mask.shape
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _spot(size: int, posed: Stamp, rng: np.random.Generator) -> tuple[int, int]:
+    """Returns a random row and column at which the digit lies wholly inside the picture."""
+    y, x = (int(rng.integers(0, size - side + 1)) for side in posed.mask.shape)
+    return y, x
+
+
+def _paint(canvas: np.ndarray, posed: Stamp, y: int, x: int, rng: np.random.Generator) -> None:
+    """Draws a digit with a soft shadow into `canvas`, float32 (size, size, 3), in place."""
+    alpha = np.zeros(canvas.shape[:2], np.float32)
+    alpha[_box(posed, y, x)] = posed.alpha
+    near = cv2.GaussianBlur(alpha, (0, 0), max(posed.mask.shape) / 25)
+    colour = _colour(canvas[near > 0.05], rng)
+    canvas *= 1 - rng.uniform(0.2, 0.5) * near[..., None]
+    shade = np.linspace(1.08, 0.92, len(canvas), dtype=np.float32)[:, None, None]
+    canvas += alpha[..., None] * (np.minimum(colour * shade, 255) - canvas)
+
+
+def _colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Picks a colour that stands out.
+
+    Args:
+        pixels: RGB of what lies around and under the digit, float32 (n, 3) in [0, 255].
+        rng: Source of the candidates.
+
+    Returns:
+        The first candidate that is far enough from nearly all pixels, or else the farthest;
+        RGB, float32 (3,) in [0, 255].
+    """
+    hsv = rng.uniform((0, 0.3, 0.15), (360, 1, 1), (1, _COLOURS, 3)).astype(np.float32)
+    candidates = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    some = np.ascontiguousarray(pixels[None, :: max(1, len(pixels) // 256)]) / 255
+    gaps = cv2.cvtColor(candidates, cv2.COLOR_RGB2LAB)[0][:, None] - cv2.cvtColor(
+        some, cv2.COLOR_RGB2LAB
+    )
+    contrast = np.percentile(np.linalg.norm(gaps * _LAB_WEIGHTS, axis=2), 5, axis=1)
+    enough = np.nonzero(contrast >= _CONTRAST)[0]
+    return candidates[0, enough[0] if len(enough) else contrast.argmax()] * 255
+
+
+def _as_bytes(canvas: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)

@@ -1,0 +1,181 @@
+"""Which `mmcv._ext` a program gets, seen from outside: each test runs a script of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    PathFinder.find_spec('mmcv._ext', mmcv.__path__) is not None,
+    reason='this mmcv has compiled operators, so that the stand-in is not in use',
+)
+
+STAND_IN = 'mmcv came without compiled operators: mmdwnet stands in'
+COMPILED = "mmcv's own compiled operators are used"
+ROOT = Path(__file__).parents[2]
+
+
+def run(script: str, folder: Path, *arguments: str, **environment: str) -> str:
+    """Standard output of the script, run in `folder`; it must succeed."""
+    path = folder / 'script.py'
+    path.write_text(script)
+    search = os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(ROOT)]))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', str(path), *arguments],
+        cwd=folder,
+        env=os.environ | {'PYTHONPATH': search} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+CALL = """
+import mmcv.ops, torch
+box = torch.tensor([[0.0, 0, 2, 2]])
+assert mmcv.ops.nms(box, torch.ones(1), 0.5)[1].tolist() == [0]
+"""
+
+
+def test_imported_after_mmcv_and_a_failure(tmp_path: Path) -> None:
+    output = run(
+        """
+import mmcv, mmdet
+try:
+    import mmcv.ops
+except ModuleNotFoundError as error:
+    assert 'mmcv._ext' in str(error)
+else:
+    raise AssertionError('there was no need for mmdwnet')
+import mmdwnet
+import mmdet.models, mmseg.models
+"""
+        + CALL,
+        tmp_path,
+    )
+    assert output.count(STAND_IN) == 1
+
+
+def test_without_a_use_nothing_is_said(tmp_path: Path) -> None:
+    assert run('import mmdwnet, mmcv', tmp_path) == ''
+
+
+def test_only_one_of_several_ranks_speaks(tmp_path: Path) -> None:
+    assert STAND_IN not in run('import mmdwnet' + CALL, tmp_path, RANK='1')
+
+
+@pytest.mark.parametrize('first', ['mmdwnet', 'mmcv.ops'])
+def test_compiled_operators_are_left_alone(first: str, tmp_path: Path) -> None:
+    """A module on mmcv's search path takes the place of a compiled one."""
+    (tmp_path / '_ext.py').write_text(
+        'def __getattr__(name):\n'
+        "    if name.startswith('_'):\n"
+        '        raise AttributeError(name)\n'
+        "    return lambda *args, **kwargs: f'compiled {name}'\n"
+    )
+    output = run(
+        f"""
+import mmcv
+mmcv.__path__.append({str(tmp_path)!r})
+import {first}, mmdwnet, mmcv.ops
+mmdwnet.mmcv_ext.install()
+print(mmcv.ops.get_compiler_version())
+""",
+        tmp_path,
+    )
+    assert 'compiled get_compiler_version' in output
+    assert output.count(COMPILED) == 1
+    assert STAND_IN not in output
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """A COCO data set of four images with one box each."""
+    categories = [{'id': 1, 'name': 'person'}]
+    images = [{'id': i, 'file_name': f'{i}.png', 'height': 8, 'width': 8} for i in range(1, 5)]
+    boxes = [
+        {'id': i, 'image_id': i, 'category_id': 1, 'bbox': [1, 1, 4, 4], 'area': 16, 'iscrowd': 0}
+        for i in range(1, 5)
+    ]
+    for image in images:
+        cv2.imwrite(str(tmp_path / image['file_name']), np.zeros((8, 8, 3), np.uint8))
+    annotations = {'images': images, 'annotations': boxes, 'categories': categories}
+    (tmp_path / 'coco.json').write_text(json.dumps(annotations))
+    return tmp_path
+
+
+WORKERS = """
+import sys
+
+def use_operators(worker_id):
+    import mmcv.ops, torch
+    mmcv.ops.nms(torch.zeros(1, 4), torch.ones(1), 0.5)
+
+if __name__ == '__main__':
+    import mmdwnet
+    from mmdet.datasets import CocoDataset
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import init_default_scope
+    from torch.utils.data import DataLoader
+
+    init_default_scope('mmdet')
+    steps = ['LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs']
+    data = CocoDataset(
+        ann_file='coco.json',
+        data_prefix=dict(img=''),
+        pipeline=[dict(type=step) for step in steps],
+    )
+    loader = DataLoader(
+        data,
+        num_workers=2,
+        collate_fn=pseudo_collate,
+        worker_init_fn=use_operators,
+        multiprocessing_context=sys.argv[1],
+    )
+    found = [len(batch['data_samples'][0].gt_instances) for batch in loader]
+    print('boxes', found)
+"""
+
+
+@pytest.mark.parametrize('start', ['fork', 'spawn', 'forkserver'])
+def test_data_loader_workers(start: str, coco: Path) -> None:
+    """`mmdwnet` is imported under the guard, where a worker that is spawned does not look."""
+    output = run(WORKERS, coco, start)
+    assert 'boxes [1, 1, 1, 1]' in output
+    assert output.count(STAND_IN) == 1
+
+
+def test_processes_spawned_by_spawned_ones(tmp_path: Path) -> None:
+    """As workers of ranks that `torch.multiprocessing.spawn` started."""
+    output = run(
+        """
+import multiprocessing
+
+def child(depth):
+    import mmcv.ops
+    print('reached', depth, flush=True)
+    if depth == 1:
+        start(2)
+
+def start(depth):
+    process = multiprocessing.get_context('spawn').Process(target=child, args=(depth,))
+    process.start()
+    process.join()
+
+if __name__ == '__main__':
+    import mmdwnet, mmcv.ops
+    start(1)
+""",
+        tmp_path,
+    )
+    assert 'reached 1' in output
+    assert 'reached 2' in output
