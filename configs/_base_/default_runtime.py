@@ -1,0 +1,21 @@
+# What runs of all three tasks share. `runtimes/` adds what each library has of its own.
+custom_imports = dict(imports=['mmdwnet'], allow_failed_imports=False)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+vis_backends = [dict(type='LocalVisBackend')]
+
+log_level = 'INFO'
+load_from = None
+resume = False

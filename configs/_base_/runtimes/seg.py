@@ -1,0 +1,13 @@
+_base_ = '../default_runtime.py'
+default_scope = 'mmseg'
+
+# All training images have one size, so it pays to search for the fastest convolutions.
+env_cfg = dict(cudnn_benchmark=True)
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=16000),
+    visualization=dict(type='SegVisualizationHook'),
+)
+visualizer = dict(type='SegLocalVisualizer', vis_backends=_base_.vis_backends, name='visualizer')
+log_processor = dict(by_epoch=False)
+tta_model = dict(type='SegTTAModel')

@@ -1,0 +1,28 @@
+max_epochs = 300
+warmup_epochs = 20
+
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    # No decay on one-dimensional parameters, which biases and norms are.
+    paramwise_cfg=dict(flat_decay_mult=0.0),
+    clip_grad=dict(max_norm=5.0),
+)
+# Both are given in epochs and stepped every iteration.
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, end=warmup_epochs, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-5,
+        begin=warmup_epochs,
+        end=max_epochs,
+        T_max=max_epochs - warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+# 8 GPUs x 128 images; `--auto-scale-lr` fits the learning rate to another batch.
+auto_scale_lr = dict(base_batch_size=1024)

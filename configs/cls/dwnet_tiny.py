@@ -1,0 +1,12 @@
+# DWNet tiny, ImageNet-1K, 300 epochs at 224 x 224 on 8 GPUs x 128 images.
+# The authors trained in mixed precision: add --amp (bfloat16 where the GPU has it).
+_base_ = [
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/imagenet_300e.py',
+    '../_base_/runtimes/cls.py',
+]
+model = dict(
+    backbone=dict(type='DWNet', arch='tiny', drop_path_rate=0.2),
+    head=dict(in_channels=768),
+)
