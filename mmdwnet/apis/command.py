@@ -1,0 +1,104 @@
+"""What all commands share: their options, the config they read, and how they end."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmdwnet.errors import UserError
+
+from .environment import LAUNCHERS
+
+SCOPES = ('mmpretrain', 'mmdet', 'mmseg')
+
+
+def run_command(function: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
+    """Runs a command and turns bad input into one sentence on stderr.
+
+    Args:
+        function: What the command does.
+        args: Its command line.
+
+    Returns:
+        The exit code: 0, or 2 on bad input.
+    """
+    try:
+        function(args)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that training and testing have in common.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument('--work-dir', help='folder of logs and results [work_dirs/CONFIG_NAME]')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='changes to the config, such as optim_wrapper.optimizer.lr=0.001 or key="[1,2]"',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what starts us')
+    # Older launchers pass it; ours, torchrun, sets LOCAL_RANK instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--check', action='store_true', help='only check config, data and checkpoint; write nothing'
+    )
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config that a command line names, with the shared options merged into it.
+
+    Args:
+        args: Has config and the shared options.
+
+    Returns:
+        The config, with `work_dir` and `launcher`.
+
+    Raises:
+        UserError: The config is missing, cannot be read, or is of none of the three tasks.
+    """
+    if not Path(args.config).is_file():
+        raise UserError(f'no config at {args.config}: name a file, such as those in configs/')
+    try:
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options is not None:
+            cfg.merge_from_dict(args.cfg_options)
+    except Exception as error:  # a config is a program: anything can go wrong in it
+        raise UserError(
+            f'the config {args.config} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+    if cfg.get('default_scope') not in SCOPES:
+        raise UserError(
+            f'the config {args.config} has default_scope={cfg.get("default_scope")!r}: give one of '
+            f'{SCOPES}, which decides between classification, detection and segmentation'
+        )
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def require(cfg: Config, *keys: str) -> None:
+    """Sees to it that a config has what a command needs.
+
+    Args:
+        cfg: The config.
+        keys: Top-level keys.
+
+    Raises:
+        UserError: One of them is missing or None.
+    """
+    missing = [key for key in keys if cfg.get(key) is None]
+    if missing:
+        raise UserError(f'the config {cfg.filename} has no {", ".join(missing)}: add it')

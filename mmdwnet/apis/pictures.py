@@ -1,0 +1,34 @@
+"""Pictures of predictions, drawn by each library's own visualization hook."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+_VISUALIZERS = {
+    'mmpretrain': 'UniversalVisualizer',
+    'mmdet': 'DetLocalVisualizer',
+    'mmseg': 'SegLocalVisualizer',
+}
+
+
+def draw_into(cfg: Config, folder: str) -> None:
+    """Makes a config draw all test predictions into a folder.
+
+    Args:
+        cfg: The config; changed in place.
+        folder: Gets one picture per image; mmseg's lie in vis_data/vis_image below it.
+    """
+    # mmdet would take a relative path to be below the work dir.
+    folder = str(Path(folder).absolute())
+    visualizer: dict = dict(type=_VISUALIZERS[cfg.default_scope], name='visualizer')
+    visualizer.update(cfg.get('visualizer') or {})
+    if cfg.default_scope == 'mmpretrain':
+        hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
+    elif cfg.default_scope == 'mmdet':
+        hook = dict(type='DetVisualizationHook', draw=True, test_out_dir=folder)
+    else:
+        hook = dict(type='SegVisualizationHook', draw=True)
+        visualizer.update(vis_backends=[dict(type='LocalVisBackend')], save_dir=folder)
+    cfg.visualizer = visualizer
+    hooks = dict(cfg.get('default_hooks') or {})
+    cfg.default_hooks = {**hooks, 'visualization': {**(hooks.get('visualization') or {}), **hook}}

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Trains in several processes: dist_train.sh CONFIG GPUS [options of train.py]
+# On several machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT on each. Without CUDA, GPUS is
+# the number of processes on the CPU.
+set -euo pipefail
+
+if [ $# -lt 2 ]; then
+    echo "usage: $0 CONFIG GPUS [options of train.py]" >&2
+    exit 2
+fi
+CONFIG=$1
+GPUS=$2
+shift 2
+PYTHON=${PYTHON:-python}
+TRAIN=$(dirname "$0")/train.py
+
+# What is wrong is told once here, not by each process between torchrun's tracebacks.
+LOCAL_WORLD_SIZE=$GPUS "$PYTHON" "$TRAIN" "$CONFIG" "$@" --launcher pytorch --check
+"$PYTHON" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$GPUS" \
+    "$TRAIN" "$CONFIG" "$@" --launcher pytorch

@@ -1,0 +1,8 @@
+"""Trains a classifier, detector or segmentor from its config."""
+
+import sys
+
+from mmdwnet.apis.train import main
+
+if __name__ == '__main__':
+    sys.exit(main())
