@@ -4,8 +4,8 @@ Han et al., "On the Connection between Local Attention and Dynamic Depth-wise Co
 ICLR 2022, https://arxiv.org/abs/2106.04263.
 
 Parameters carry the names of the authors' release, so its weights load as they are. Activations
-are (N, C, H, W) tensors in channels-last memory throughout: a linear layer sees them through a
-permuted view, never through a copy.
+are (N, C, H, W) tensors in channels-last memory from the patch embedding to the last block: a
+linear layer sees them through a permuted view, never through a copy.
 """
 
 from collections.abc import Iterator, Sequence
@@ -271,7 +271,7 @@ class DWNet(BaseModule):
 
         Returns:
             For each index i of `out_indices` a map (N, embed_dims * 2**i, ceil(H / 2**(i + 2)),
-            ceil(W / 2**(i + 2))), in channels-last memory.
+            ceil(W / 2**(i + 2))), in torch's default memory format.
 
         Raises:
             UserError: If `x` is not (N, 3, H, W).
@@ -286,7 +286,9 @@ class DWNet(BaseModule):
         for i, layer in enumerate(self.layers):
             x = layer(x)
             if i in self.out_indices:
-                outs.append(self._normalise(x, i))
+                # Heads may read memory as it lies: compiled mmcv's RoIAlign does, and would take
+                # channels-last maps for something else, silently.
+                outs.append(self._normalise(x, i).contiguous())
             if layer.downsample is not None:
                 x = layer.downsample(x)
         return tuple(outs)

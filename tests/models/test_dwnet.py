@@ -41,13 +41,13 @@ def test_every_library_resolves_the_one_class(library):
 @pytest.mark.parametrize('mixer', MIXERS)
 @pytest.mark.parametrize('size', [(33, 47), (1, 1), (64, 96)])
 @pytest.mark.parametrize('pad_to_window', [False, True])
-def test_any_size_gives_channels_last_maps(mixer, size, pad_to_window):
+def test_any_size_gives_maps(mixer, size, pad_to_window):
     backbone = nano(mixer, out_indices=(0, 1, 2, 3), pad_to_window=pad_to_window).eval()
     outs = backbone(images(2, *size))
     for i, out in enumerate(outs):
         stride = 2 ** (i + 2)
         assert out.shape == (2, 32 * 2**i, -(-size[0] // stride), -(-size[1] // stride))
-        assert out.is_contiguous(memory_format=torch.channels_last)
+        assert out.is_contiguous()  # what compiled operators of mmcv take for granted
 
 
 def test_window_padding_changes_only_maps_that_the_window_does_not_divide():

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.datasets import load_sample_image
 
 _PHOTOS = ('china.jpg', 'flower.jpg')
+_DUSK = 0.5  # of a photograph's brightness
 _TRAIN_PART = 0.6  # of a photograph's width, from the left; validation has the rest
 
 
@@ -48,13 +49,13 @@ def _photo(size: int, split: str, rng: np.random.Generator) -> np.ndarray:
         crop = crop[:, ::-1]
     crop = cv2.resize(np.ascontiguousarray(crop), (size, size), interpolation=cv2.INTER_AREA)
     crop = crop.astype(np.float32)
-    # Somewhat muted, so that there is a colour that stands out from all of it.
-    return crop.mean(axis=(0, 1)) * 0.3 + crop * 0.7
+    # Muted and at dusk, so that light colours stand out from all of it.
+    return (crop.mean(axis=(0, 1)) * 0.3 + crop * 0.7) * _DUSK
 
 
 def _two_colours(rng: np.random.Generator) -> np.ndarray:
     """Returns two RGB colours of near lightness, float (2, 3), so that a third can differ."""
-    lightness = rng.uniform(15, 90)
+    lightness = rng.uniform(15, 45)
     lab = np.zeros((2, 1, 3), np.float32)
     lab[:, 0, 0] = np.clip(lightness + rng.uniform(5, 14) * np.array([-1, 1]), 5, 97)
     angle = rng.uniform(0, 2 * np.pi) + np.array([0, rng.uniform(-1, 1)])

@@ -44,11 +44,11 @@ class DigitSceneOptions:
     cls_train_per_digit: int = 4
     cls_val_per_digit: int = 2
     scene_size: int = 160
-    train_scenes: int = 600
+    train_scenes: int = 1000
     val_scenes: int = 100
-    max_digits: int = 6
-    min_digit_size: int = 40
-    max_digit_size: int = 90
+    max_digits: int = 3
+    min_digit_size: int = 44
+    max_digit_size: int = 80
 
     def __post_init__(self) -> None:
         """Refuses values of which no pictures can be made.

@@ -9,11 +9,14 @@ from .digits import Stamp, labels, split_digits, stamp
 from .grounds import ground
 from .options import DigitSceneOptions
 
-_MIN_VISIBLE = 0.4  # of a digit's pixels, once the digits that lie on it are drawn
+_MIN_VISIBLE = 0.85  # of a digit's pixels, once the digits that lie on it are drawn
 _TRIES = 40
 _COLOURS = 32
 _CONTRAST = 52.0  # distance in CIELAB that a digit's colour keeps from what surrounds it
 _LAB_WEIGHTS = (1.4, 0.7, 0.7)  # lightness tells shapes apart better than hue
+# Digits are light and grounds are dark: with either polarity a small network needs many times the
+# training to find shapes at all.
+_LIGHTNESS_CHROMA_HUE = ((66, 25, 0), (94, 75, 2 * np.pi))
 _SPLITS = ('train', 'val')
 
 
@@ -122,8 +125,9 @@ def _colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         The first candidate that is far enough from nearly all pixels, or else the farthest;
         RGB, float32 (3,) in [0, 255].
     """
-    hsv = rng.uniform((0, 0.3, 0.15), (360, 1, 1), (1, _COLOURS, 3)).astype(np.float32)
-    candidates = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    lightness, chroma, hue = rng.uniform(*_LIGHTNESS_CHROMA_HUE, (_COLOURS, 3)).T
+    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
+    candidates = np.clip(cv2.cvtColor(lab[None].astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1)
     some = np.ascontiguousarray(pixels[None, :: max(1, len(pixels) // 256)]) / 255
     gaps = cv2.cvtColor(candidates, cv2.COLOR_RGB2LAB)[0][:, None] - cv2.cvtColor(
         some, cv2.COLOR_RGB2LAB
