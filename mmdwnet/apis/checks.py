@@ -121,6 +121,12 @@ def _check_dataset(dataset: dict, kind: str, scope: str) -> None:
             continue
         raise UserError(_no_data(kind, folder, problem, root, scope))
     annotations = dataset.get('ann_file')
+    if dataset.get('type') in ('ImageNet', 'CustomDataset') and not annotations:
+        # Without a list of labels, the names of the folders are the labels.
+        listed = (root / 'meta' / f'{dataset.get("split")}.txt').is_file()
+        folder = root / folders[0]
+        if not listed and not any(entry.is_dir() for entry in folder.iterdir()):
+            raise UserError(_no_data(kind, folder, 'holds no folders, one per class', root, scope))
     if annotations and not (root / annotations).is_file():
         raise UserError(_no_data(kind, root / annotations, 'does not exist', root, scope))
 

@@ -5,10 +5,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import mmengine
 import torch
 from mmengine.config import Config
-from mmengine.utils import digit_version
 from torch import distributed
 
 from mmdwnet.errors import UserError
@@ -89,10 +87,6 @@ def adapt(cfg: Config) -> None:
     Args:
         cfg: The config with its `launcher`; changed in place.
     """
-    if digit_version(mmengine.__version__) <= digit_version('0.10.7'):
-        # This mmengine stores more than weights in its checkpoints, and reads them with a
-        # torch.load that from torch 2.6 on refuses all but weights. Later ones handle it.
-        os.environ.setdefault('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     if cfg.launcher == 'none' or torch.cuda.is_available():
         return
     replace_sync_bn(cfg.model)

@@ -97,6 +97,11 @@ def testing_config(args: argparse.Namespace) -> Config:
         draw_into(cfg, args.show_dir)
     if args.tta:
         require(cfg, 'tta_model', 'tta_pipeline')
+        if args.show_dir is not None and cfg.default_scope == 'mmpretrain':
+            raise UserError(
+                "--show-dir cannot be had with --tta: mmpretrain's VisualizationHook draws single "
+                'images, not their variants; leave one of the two out'
+            )
     environment.adapt(cfg)
     return cfg
 

@@ -126,7 +126,7 @@ def check(cfg: Config) -> None:
     checks.check_data(cfg, 'train', *(['val'] if cfg.get('val_cfg') is not None else []))
     model = weights.build_model(cfg)
     weights.check_pretrained(model)
-    weights.check_batch(model, cfg.train_dataloader.get('batch_size'))
+    weights.check_batch(model, cfg.train_dataloader.get('batch_size'), cfg.launcher != 'none')
     if cfg.get('resume'):
         checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
         if checkpoint is not None:

@@ -6,8 +6,11 @@ from collections.abc import Collection
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
@@ -15,6 +18,18 @@ from torch import Tensor, nn
 from mmdwnet.errors import UserError
 from mmdwnet.models.mixers import DynamicMixer
 
+# What mmengine's checkpoints hold beside tensors: histories of losses, which are numpy arrays and
+# pickle their methods by name. None of these runs code of the file's choosing.
+_multiarray = (np._core if hasattr(np, '_core') else np.core).multiarray  # numpy 2 or 1
+_SAFE_GLOBALS = [
+    getattr,
+    HistoryBuffer,
+    np.ndarray,
+    np.dtype,
+    _multiarray._reconstruct,
+    _multiarray.scalar,
+    *(type(np.dtype(name)) for name in ('float32', 'float64', 'int64', 'uint32')),
+]
 _SHOWN = 3  # keys of each kind in a message
 
 
@@ -44,12 +59,13 @@ def build_model(cfg: Config) -> nn.Module:
         raise UserError(f'the model of {cfg.filename} cannot be built: {error.args[0]}') from error
 
 
-def check_batch(model: nn.Module, batch_size: int | None) -> None:
+def check_batch(model: nn.Module, batch_size: int | None, distributed: bool) -> None:
     """Refuses to train on one image per process what needs two.
 
     Args:
         model: The model.
         batch_size: Images per process, if known.
+        distributed: Whether there may be several processes, which SyncBN needs to be of use.
 
     Raises:
         UserError: A dynamic mixer would see one value per channel.
@@ -57,8 +73,11 @@ def check_batch(model: nn.Module, batch_size: int | None) -> None:
     if batch_size != 1:
         return
     for module in model.train().modules():
-        if isinstance(module, DynamicMixer) and not isinstance(module.bn, nn.SyncBatchNorm):
-            module(torch.zeros(1, module.bias.numel(), 1, 1))
+        if not isinstance(module, DynamicMixer):
+            continue
+        synchronised = distributed and isinstance(module.bn, nn.SyncBatchNorm)
+        if not synchronised:
+            revert_sync_batchnorm(module)(torch.zeros(1, module.bias.numel(), 1, 1))
 
 
 def check_exists(path: str) -> None:
@@ -138,9 +157,23 @@ def check_resumable(path: str, model: nn.Module) -> None:
 
 def _read(path: str) -> dict:
     check_exists(path)
+    # mmengine 0.10.7 reads with torch's default, which from torch 2.6 on refuses its own histories;
+    # later versions fall back to running what a pickle asks for. Hence local files are read here
+    # first, as data. (Later versions also take their own list back after a reading, so this stays
+    # beside it.)
+    torch.serialization.add_safe_globals(_SAFE_GLOBALS)
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        if '://' in path:
+            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        else:
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises whatever the bytes happen to lead to
+        foreign = re.search(r'GLOBAL (\S+)', str(error))
+        if foreign:
+            raise UserError(
+                f'the checkpoint {path} holds more than data ({foreign[1]}), which could run any '
+                'program and is not read: save its weights alone'
+            ) from error
         raise UserError(
             f'the checkpoint {path} cannot be read, so it is corrupt or no checkpoint: '
             f'{type(error).__name__}; copy or train it anew'

@@ -23,6 +23,8 @@ __all__ = [
     'roi_align_forward',
     'roi_pool_backward',
     'roi_pool_forward',
+    'sigmoid_focal_loss_backward',
+    'sigmoid_focal_loss_forward',
     'softnms',
 ]
 
@@ -315,6 +317,52 @@ def roi_pool_backward(
     grad_input.view(*grad_input.shape[:2], -1).index_put_(places, gradients, accumulate=True)
 
 
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """Focal loss of each sample and class; mmdet's one-stage detectors use it on CUDA.
+
+    Args:
+        input: (N, C), logits.
+        target: (N,), int64, the class of each sample; C for none.
+        weight: (C,), factor of the samples of each class, or empty for none.
+        output: (N, C), receives the losses.
+        gamma: Exponent that plays down what is classified well.
+        alpha: Weight of the positive class; the negative has 1 - alpha.
+    """
+    output.copy_(_focal_loss(input.to(_compute_dtype(input)), target, weight, gamma, alpha))
+
+
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
+    """Gradient of `sigmoid_focal_loss_forward` with respect to the logits.
+
+    Args:
+        input: (N, C), logits.
+        target: (N,), int64, as in `sigmoid_focal_loss_forward`.
+        weight: (C,) or empty, as in `sigmoid_focal_loss_forward`.
+        grad_input: (N, C), receives the gradient of each loss with respect to its logit.
+        gamma: As in `sigmoid_focal_loss_forward`.
+        alpha: As in `sigmoid_focal_loss_forward`.
+    """
+    with torch.enable_grad():
+        logits = input.detach().to(_compute_dtype(input)).requires_grad_()
+        loss = _focal_loss(logits, target, weight, gamma, alpha).sum()
+    grad_input.copy_(torch.autograd.grad(loss, logits)[0])
+
+
+def _focal_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
+) -> Tensor:
+    classes = logits.shape[1]
+    positive = torch.nn.functional.one_hot(target, classes + 1)[:, :classes].to(logits.dtype)
+    losses = torchvision.ops.sigmoid_focal_loss(logits, positive, alpha, gamma)
+    if weight.numel():
+        losses = losses * torch.cat([weight, weight.new_ones(1)])[target, None]
+    return losses
+
+
 def get_compiler_version() -> str:
     """What takes the compiler's place in the reports on the environment."""
     return f'mmdwnet stands in for them, on torchvision {torchvision.__version__}'
@@ -350,7 +398,8 @@ def missing_operator(name: str) -> Callable[..., NoReturn]:
     def operator(*args: Any, **kwargs: Any) -> NoReturn:
         raise UserError(
             f'mmcv operator {name!r} was called, but this mmcv came without compiled operators '
-            f'and mmdwnet stands in for nms, softnms, roi_align and roi_pool only: '
+            f'and mmdwnet stands in for nms, softnms, roi_align, roi_pool and '
+            f'sigmoid_focal_loss only: '
             f'{_HOW_TO_COMPILE}.'
         )
 

@@ -9,7 +9,8 @@ linear layer sees them through a permuted view, never through a copy.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -25,7 +26,7 @@ from mmdwnet.errors import UserError
 
 from .mixers import MIXERS
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, dict] = {
     'nano': dict(embed_dims=32, depths=(1, 1, 2, 1)),
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2)),
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2)),
@@ -161,7 +162,7 @@ class DWStage(nn.Module):
                     block,
                     x,
                     use_reentrant=False,
-                    context_fn=lambda block=block: (nullcontext(), _statistics_kept(block)),
+                    context_fn=partial(_checkpoint_contexts, block),
                 )
             else:
                 x = block(x)
@@ -313,19 +314,18 @@ class DWNet(BaseModule):
 
 def _parse_arch(arch: str | dict) -> tuple[int, tuple[int, ...]]:
     """Read `embed_dims` and `depths` from a name or a dict."""
-    if isinstance(arch, str):
-        if arch not in ARCHITECTURES:
-            raise UserError(
-                f'DWNet has no arch {arch!r}: choose one of {sorted(ARCHITECTURES)}, or give a '
-                'dict with embed_dims and depths'
-            )
-        arch = ARCHITECTURES[arch]
-    if set(arch) != {'embed_dims', 'depths'}:
+    if isinstance(arch, str) and arch not in ARCHITECTURES:
         raise UserError(
-            f'DWNet got an arch with the keys {sorted(arch)}: give embed_dims and depths, such as '
-            'dict(embed_dims=96, depths=(2, 2, 6, 2))'
+            f'DWNet has no arch {arch!r}: choose one of {sorted(ARCHITECTURES)}, or give a dict '
+            'with embed_dims and depths'
         )
-    embed_dims, depths = arch['embed_dims'], tuple(arch['depths'])
+    numbers = ARCHITECTURES[arch] if isinstance(arch, str) else arch
+    if set(numbers) != {'embed_dims', 'depths'}:
+        raise UserError(
+            f'DWNet got an arch with the keys {sorted(numbers)}: give embed_dims and depths, such '
+            'as dict(embed_dims=96, depths=(2, 2, 6, 2))'
+        )
+    embed_dims, depths = numbers['embed_dims'], tuple(numbers['depths'])
     if len(depths) != NUM_STAGES or not all(isinstance(d, int) and d > 0 for d in depths):
         raise UserError(
             f'DWNet got depths={depths}: give the number of blocks, at least 1, for each of the '
@@ -367,6 +367,13 @@ def _pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Zero-pad (N, C, H, W) at the bottom and right until `multiple` divides H and W."""
     pad_h, pad_w = (-size % multiple for size in x.shape[-2:])
     return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+
+
+def _checkpoint_contexts(
+    block: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return contexts for the forward pass and for its recomputation."""
+    return nullcontext(), _statistics_kept(block)
 
 
 @contextmanager

@@ -21,6 +21,13 @@ def test_empty_folder_of_data_is_refused(refusal, config, data_root: Path):
     assert f'{data_root / "val"} holds no files' in refusal('train', config)
 
 
+def test_pictures_without_class_folders_are_refused(refusal, config, data_root: Path):
+    for folder in (data_root / 'train').iterdir():
+        (folder / f'{folder.name}.png').rename(data_root / 'train' / f'{folder.name}.png')
+        folder.rmdir()
+    assert f'{data_root / "train"} holds no folders' in refusal('train', config)
+
+
 @pytest.mark.parametrize(
     ('scope', 'layout'),
     [
@@ -43,6 +50,10 @@ def test_missing_annotations_are_refused(tmp_path: Path):
     inner = dict(data_root=str(tmp_path), ann_file='a.json', data_prefix=dict(img='x'))
     cfg = Config(dict(default_scope='mmdet', test_dataloader=dict(dataset=inner)))
     with pytest.raises(UserError, match=r'a\.json does not exist'):
+        check_data(cfg, 'test')
+    (tmp_path / 'a.json').touch()
+    cfg.test_evaluator = dict(type='CocoMetric', ann_file=str(tmp_path / 'b.json'))
+    with pytest.raises(UserError, match=r'b\.json does not exist'):
         check_data(cfg, 'test')
 
 

@@ -55,6 +55,12 @@ def test_tta_needs_a_config_for_it(refusal, config, checkpoint: Path):
     assert said == f'the config {config} has no tta_model, tta_pipeline: add it'
 
 
+def test_tta_is_not_drawn_by_mmpretrain(refusal, config, checkpoint: Path, tmp_path: Path):
+    changes = ('tta_model.type=AverageClsScoreTTA', 'tta_pipeline.0.type=LoadImageFromFile')
+    args = (str(checkpoint), '--tta', '--show-dir', str(tmp_path / 'shown'))
+    assert '--show-dir cannot be had with --tta' in refusal('test', config, *args, changes=changes)
+
+
 def test_tta_averages_an_image_and_its_mirror(command, config, checkpoint: Path, tmp_path: Path):
     flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
     pipeline = [

@@ -45,6 +45,24 @@ def test_missing_checkpoint_to_start_from_is_refused(refusal, config):
     assert refusal('train', config, changes=changes).startswith('no checkpoint at no.pth')
 
 
+class Program:
+    """Pickles as a call that makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_program_in_a_checkpoint_is_not_run(refusal, config, checkpoint: Path, tmp_path: Path):
+    trace = tmp_path / 'trace'
+    torch.save(torch.load(checkpoint) | dict(extra=Program(trace)), checkpoint)
+    for name, *args in (('test', str(checkpoint)), ('train', '--resume', str(checkpoint))):
+        assert 'holds more than data' in refusal(name, config, *args)
+    assert not trace.exists()
+
+
 @pytest.mark.parametrize('fault', ['truncated', 'text', 'list'])
 def test_corrupt_checkpoint_is_refused(refusal, config, checkpoint: Path, fault):
     if fault == 'truncated':
@@ -116,7 +134,13 @@ def test_wrong_number_of_stages_is_refused(refusal, with_arch):
     assert 'DWNet got depths=(1, 1, 1)' in said
 
 
-def test_dynamic_mixer_on_single_images_is_refused(refusal, config):
-    changes = ('model.backbone.mixer=dynamic', 'train_dataloader.batch_size=1')
+# SyncBN has nothing to synchronise with where there is one process.
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+def test_dynamic_mixer_on_single_images_is_refused(refusal, config, norm):
+    changes = (
+        'model.backbone.mixer=dynamic',
+        f'model.backbone.norm_cfg.type={norm}',
+        'train_dataloader.batch_size=1',
+    )
     said = refusal('train', config, changes=changes)
     assert re.search('use a batch of two or more.*SyncBN', said)
