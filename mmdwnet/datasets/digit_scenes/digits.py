@@ -14,9 +14,9 @@ VAL_FRACTION = 0.2
 _UPSCALE = 12
 _INK = 0.45  # above it a pixel is in the digit
 _SPECK = 0.08  # of the ink: smaller parts that lie apart are left out
-_MAX_ROTATION = 20.0  # degrees
-_MAX_SHEAR = 0.12
-_MAX_STRETCH = 0.12
+_MAX_ROTATION = 12.0  # degrees
+_MAX_SHEAR = 0.08
+_MAX_STRETCH = 0.1
 
 
 @dataclass(frozen=True)
