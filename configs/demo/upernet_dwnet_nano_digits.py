@@ -1,63 +1,28 @@
 # UperNet, small, on a nano DWNet that starts from the digit classifier.
-default_scope = 'mmseg'
-custom_imports = dict(imports=['mmdwnet'], allow_failed_imports=False)
+_base_ = ['../_base_/models/upernet.py', '../_base_/runtimes/seg.py']
 
-num_classes = 11
-channels = 64
 crop_size = (160, 160)
-# The ground takes over four fifths of all pixels: at full weight it drowns the digits' classes.
-class_weight = [0.2] + [1.0] * 10
-norm_cfg = dict(type='BN', requires_grad=True)
+head = dict(
+    channels=64,
+    num_classes=11,
+    norm_cfg=dict(type='BN'),
+    # The ground takes over four fifths of all pixels: at full weight it drowns the digits' classes.
+    loss_decode=dict(class_weight=[0.2] + [1.0] * 10),
+)
 model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=crop_size,
-    ),
+    data_preprocessor=dict(size=crop_size),
     backbone=dict(
         type='DWNet',
         arch='nano',
         out_indices=(0, 1, 2, 3),
         init_cfg=dict(
-            type='Pretrained', checkpoint='work_dirs/demo/classify/epoch_12.pth', prefix='backbone.'
+            type='Pretrained',
+            checkpoint='work_dirs/demo/classify/epoch_12.pth',
+            prefix='backbone.',
         ),
     ),
-    decode_head=dict(
-        type='UPerHead',
-        in_channels=[32, 64, 128, 256],
-        in_index=[0, 1, 2, 3],
-        pool_scales=(1, 2, 3, 6),
-        channels=channels,
-        dropout_ratio=0.1,
-        num_classes=num_classes,
-        norm_cfg=norm_cfg,
-        align_corners=False,
-        loss_decode=dict(
-            type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0, class_weight=class_weight
-        ),
-    ),
-    auxiliary_head=dict(
-        type='FCNHead',
-        in_channels=128,
-        in_index=2,
-        channels=channels,
-        num_convs=1,
-        concat_input=False,
-        dropout_ratio=0.1,
-        num_classes=num_classes,
-        norm_cfg=norm_cfg,
-        align_corners=False,
-        loss_decode=dict(
-            type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4, class_weight=class_weight
-        ),
-    ),
-    train_cfg=dict(),
-    test_cfg=dict(mode='whole'),
+    decode_head=dict(in_channels=[32, 64, 128, 256], **head),
+    auxiliary_head=dict(in_channels=128, **head),
 )
 
 data_root = 'data/digit_scenes/ade/ADEChallengeData2016/'
@@ -152,15 +117,8 @@ param_scheduler = [
 ]
 
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=25, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=250, max_keep_ckpts=1),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
+    logger=dict(interval=25),
+    checkpoint=dict(interval=250, max_keep_ckpts=1),
 )
-visualizer = dict(
-    type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
-)
-log_processor = dict(type='LogProcessor', window_size=25, by_epoch=False)
+log_processor = dict(window_size=25)
 randomness = dict(seed=0)

@@ -19,8 +19,8 @@ def test_ten_digits_and_the_ground_have_a_colour_each():
         ({'cls_size': 8}, 'cls_size is 8; it must be at least 16'),
         ({'seed': -1}, 'seed is -1'),
         ({'seed': 2**32}, 'below 2\\*\\*32'),
-        ({'min_digit_size': 95}, 'min_digit_size 95 is above max_digit_size 90'),
-        ({'scene_size': 80}, 'max_digit_size 90 does not fit into scene_size 80'),
+        ({'min_digit_size': 95}, 'min_digit_size 95 is above max_digit_size 80'),
+        ({'scene_size': 72}, 'max_digit_size 80 does not fit into scene_size 72'),
     ],
 )
 def test_impossible_options_are_refused(wrong, sentence):

@@ -13,9 +13,9 @@ def scenes():
     return [scene(options, 'train', index) for index in range(40)]
 
 
-def test_scenes_have_one_to_six_digits(scenes):
+def test_scenes_have_one_digit_to_the_most(scenes):
     counts = {len(drawn.digits) for drawn in scenes}
-    assert counts == {1, 2, 3, 4, 5, 6}
+    assert counts == set(range(1, DigitSceneOptions().max_digits + 1))
 
 
 def test_masks_share_no_pixel_and_digits_do_overlap(scenes):
@@ -53,7 +53,7 @@ def test_no_digit_is_mostly_hidden(scenes, monkeypatch):
             visible = mask.sum() / np.array(areas[digit])
             assert visible.max() >= 0.85
             hidden += visible.max() < 0.95
-    assert hidden > 10
+    assert hidden > 5
 
 
 def test_digits_stand_out_from_what_surrounds_them(scenes):
