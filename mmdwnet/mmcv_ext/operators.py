@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from ..errors import UserError
+from mmdwnet.errors import UserError
 
 __all__ = [
     'get_compiler_version',
