@@ -77,7 +77,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='InfiniteSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
         type='CocoDataset',
@@ -111,8 +111,8 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-max_epochs = 2
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+max_iters = 500
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=125)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -126,14 +126,16 @@ param_scheduler = [
     dict(
         type='CosineAnnealingLR',
         eta_min_ratio=0.01,
+        by_epoch=False,
         begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
+        end=max_iters,
+        T_max=max_iters,
     ),
 ]
 
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=1))
-log_processor = dict(window_size=25)
+default_hooks = dict(
+    logger=dict(interval=25, log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=125, max_keep_ckpts=1),
+)
+log_processor = dict(window_size=25, by_epoch=False)
 randomness = dict(seed=0)

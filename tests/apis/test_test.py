@@ -52,7 +52,7 @@ def test_predictions_go_into_a_pickle(refusal, config, checkpoint: Path):
 
 def test_tta_needs_a_config_for_it(refusal, config, checkpoint: Path):
     said = refusal('test', config, str(checkpoint), '--tta')
-    assert said == f'the config {config} has no tta_model, tta_pipeline: add it'
+    assert said == f'the config {config} has no tta_pipeline: add it'
 
 
 def test_tta_is_not_drawn_by_mmpretrain(refusal, config, checkpoint: Path, tmp_path: Path):

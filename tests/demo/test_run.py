@@ -16,13 +16,16 @@ CHECKOUT = Path(__file__).parents[2]
 OPTIONS = DigitSceneOptions(
     cls_train_per_digit=1, cls_val_per_digit=1, train_scenes=16, val_scenes=12
 )
-SHORTER = {
-    'classify': 'max_epochs = 1\ntrain_cfg = dict(max_epochs=1)\n',
-    'detect': 'train_cfg = dict(max_epochs=1)\n',
-    'segment': 'train_cfg = dict(max_iters=4, val_interval=2)\n'
+FEW_ITERATIONS = (
+    'train_cfg = dict(max_iters=4, val_interval=2)\n'
     'default_hooks = dict(\n'
     '    checkpoint=dict(interval=2, max_keep_ckpts=2), logger=dict(interval=2)\n'
-    ')\n',
+    ')\n'
+)
+SHORTER = {
+    'classify': 'max_epochs = 1\ntrain_cfg = dict(max_epochs=1)\n',
+    'detect': FEW_ITERATIONS,
+    'segment': FEW_ITERATIONS,
 }
 
 

@@ -44,7 +44,7 @@ class DigitSceneOptions:
     cls_train_per_digit: int = 4
     cls_val_per_digit: int = 2
     scene_size: int = 160
-    train_scenes: int = 1000
+    train_scenes: int = 2000
     val_scenes: int = 100
     max_digits: int = 3
     min_digit_size: int = 44

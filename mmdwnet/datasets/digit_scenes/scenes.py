@@ -9,7 +9,7 @@ from .digits import Stamp, labels, split_digits, stamp
 from .grounds import ground
 from .options import DigitSceneOptions
 
-_MIN_VISIBLE = 0.85  # of a digit's pixels, once the digits that lie on it are drawn
+_MIN_VISIBLE = 0.9  # of a digit's pixels, once the digits that lie on it are drawn
 _TRIES = 40
 _COLOURS = 32
 _CONTRAST = 52.0  # distance in CIELAB that a digit's colour keeps from what surrounds it
