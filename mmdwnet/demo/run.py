@@ -13,6 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
+from mmdwnet.apis.checks import check_folder
 from mmdwnet.datasets.digit_scenes import DigitSceneOptions, make_digit_scenes
 from mmdwnet.errors import UserError
 
@@ -27,13 +28,16 @@ def main() -> int:
     """Runs the demo in the current folder, a checkout.
 
     Returns:
-        The exit code: 0, or 2 on bad input or where a tool failed.
+        The exit code: 0, 2 on bad input or where a tool failed, or 130 if interrupted.
     """
     try:
         run_demo()
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('interrupted; the next run goes on from here', file=sys.stderr)
+        return 130
     return 0
 
 
@@ -47,8 +51,10 @@ def run_demo(options: DigitSceneOptions | None = None) -> dict[str, float]:
         The scores in percent, and the minutes it took, over all runs if it was interrupted.
 
     Raises:
-        UserError: A tool failed; says where its output is.
+        UserError: The folder of results cannot be written, or a tool failed; says where its
+            output is.
     """
+    check_folder(WORK_DIR)
     progress = Progress()
     start = time.monotonic()
     make_digit_scenes(DATA, options, log=progress.say)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmdwnet.datasets.digit_scenes import DigitSceneOptions
-from mmdwnet.demo.run import run_demo
+from mmdwnet.demo.run import main, run_demo
 from mmdwnet.demo.tasks import TASKS
 from mmdwnet.errors import UserError
 
@@ -104,6 +104,16 @@ def test_failing_tool_says_where_its_output_is(demo, monkeypatch):
             run_demo(OPTIONS)
     finally:
         config.write_text(text)
+
+
+def test_folder_that_cannot_be_written_is_told_before_anything_is_made(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'work_dirs').touch()
+    assert main() == 2
+    assert capsys.readouterr().err.startswith('the folder work_dirs/demo cannot be written')
+    assert not (tmp_path / 'data').exists()
 
 
 @pytest.mark.slow
