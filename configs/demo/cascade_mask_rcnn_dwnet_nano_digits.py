@@ -1,5 +1,9 @@
 # Cascade Mask R-CNN, small, on a nano DWNet that starts from the digit classifier.
-_base_ = ['../_base_/models/cascade_mask_rcnn.py', '../_base_/runtimes/det.py']
+_base_ = [
+    '../_base_/models/cascade_mask_rcnn.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/runtimes/det.py',
+]
 
 channels = 64
 box_head = dict(
@@ -68,47 +72,20 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(160, 160), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
+    dict(type='PackDetInputs', meta_keys=_base_.meta_keys),
 ]
 train_dataloader = dict(
     batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
-    dataset=dict(
-        type='CocoDataset',
-        data_root=data_root,
-        ann_file='annotations/instances_train2017.json',
-        data_prefix=dict(img='train2017/'),
-        metainfo=metainfo,
-        pipeline=train_pipeline,
-    ),
+    sampler=dict(type='InfiniteSampler'),
+    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=4,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CocoDataset',
-        data_root=data_root,
-        ann_file='annotations/instances_val2017.json',
-        data_prefix=dict(img='val2017/'),
-        metainfo=metainfo,
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='CocoMetric',
-    ann_file=data_root + 'annotations/instances_val2017.json',
-    metric=['bbox', 'segm'],
-)
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
 max_iters = 500

@@ -1,5 +1,9 @@
 # UperNet, small, on a nano DWNet that starts from the digit classifier.
-_base_ = ['../_base_/models/upernet.py', '../_base_/runtimes/seg.py']
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/runtimes/seg.py',
+]
 
 crop_size = (160, 160)
 head = dict(
@@ -68,37 +72,12 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
+digits = dict(type='BaseSegDataset', data_root=data_root, metainfo=metainfo, reduce_zero_label=True)
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='BaseSegDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
-        reduce_zero_label=True,
-        metainfo=metainfo,
-        pipeline=train_pipeline,
-    ),
+    batch_size=8, num_workers=2, dataset=dict(**digits, pipeline=train_pipeline)
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='BaseSegDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        reduce_zero_label=True,
-        metainfo=metainfo,
-        pipeline=test_pipeline,
-    ),
-)
+val_dataloader = dict(num_workers=1, dataset=dict(**digits, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
 
 max_iters = 1500
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=250)

@@ -58,14 +58,14 @@ def run_demo(options: DigitSceneOptions | None = None) -> dict[str, float]:
     progress = Progress()
     start = time.monotonic()
     make_digit_scenes(DATA, options, log=progress.say)
-    making = time.monotonic() - start
+    seconds = time.monotonic() - start
     results: dict[str, float] = {}
     state = _read(DATA / 'digit_scenes.json')
     for task in TASKS:
         state = run_task(task, state, progress)
+        seconds += state['seconds']
         for name, (metric, factor) in task.scores.items():
             results[name] = round(state['metrics'][metric] * factor, 1)
-    seconds = making + sum(_read(_state_file(task))['seconds'] for task in TASKS)
     results['minutes'] = round(seconds / 60, 1)
     (WORK_DIR / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
     report = write_report(results)
