@@ -119,6 +119,10 @@ def processes(launcher: str) -> Iterator[None]:
             distributed.init_process_group('gloo', rank=int(rank), world_size=int(world_size))
     try:
         yield
+        if distributed.is_initialized() and distributed.get_backend() == 'gloo':
+            # The threads of gloo need the interpreter to let go of a broadcast's tensors. One that
+            # still waits for it when Python ends would abort the process; they get it here.
+            distributed.barrier()
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
