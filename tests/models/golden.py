@@ -15,14 +15,14 @@ from torch import Tensor
 
 ROOT = Path(__file__).parents[1] / 'data' / 'golden'
 MIXERS = {'dwnet': 'static', 'dynamic_dwnet': 'dynamic', 'i_dynamic_dwnet': 'inhomogeneous'}
+SWIN_MLP = 'swin_mlp_'
 
 
 @dataclass
 class Golden:
     """One golden model: what to feed it and what the authors' code makes of it."""
 
-    mixer: str
-    arch: str
+    backbone: dict  # config
     state_dict: dict[str, Tensor]
     image: Tensor
     scalars: dict
@@ -31,11 +31,9 @@ class Golden:
 
 def load(name: str) -> Golden:
     scalars = json.loads((ROOT / f'{name}.json').read_text())
-    variant, arch = name.split('_', 1)[1].rsplit('_', 1)
     image = np.random.RandomState(scalars['input_seed']).standard_normal(scalars['input_shape'])
     return Golden(
-        mixer=MIXERS[variant],
-        arch=arch,
+        backbone=_backbone(*name.split('_', 1)),
         state_dict={
             key: torch.from_numpy(_weight(key, shape, scalars['weight_seed']))
             for key, shape in scalars['keys'].items()
@@ -44,6 +42,14 @@ def load(name: str) -> Golden:
         scalars=scalars,
         arrays=dict(np.load(ROOT / f'{name}.npz')),
     )
+
+
+def _backbone(task: str, model: str) -> dict:
+    if model.startswith(SWIN_MLP):
+        return dict(type='SwinMLP', arch=model.removeprefix(SWIN_MLP))
+    variant, arch = model.rsplit('_', 1)
+    dense = dict(out_indices=(0, 1, 2, 3), pad_to_window=True) if task == 'dense' else {}
+    return dict(type='DWNet', arch=arch, mixer=MIXERS[variant], **dense)
 
 
 def _weight(key: str, shape: list[int], seed: int) -> np.ndarray:

@@ -1,19 +1,21 @@
-"""DWNet against numbers of the authors' code: outputs, losses, gradients, running means."""
+"""The backbones against numbers of the authors' code: outputs, losses, gradients, running means."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from mmengine.registry import MODELS
 
-from mmdwnet import DWNet
+import mmdwnet  # noqa: F401  # registers the backbones
 
 from . import golden
 
+SWIN_MLPS = [f'cls_swin_mlp_{arch}' for arch in ('tiny_c24', 'tiny_c12', 'tiny_c6', 'base')]
 CLASSIFIERS = [f'cls_{mixer}_{arch}' for mixer in golden.MIXERS for arch in ('tiny', 'base')]
 DENSE = [
     f'dense_{mixer}_{arch}' for mixer in ('dwnet', 'dynamic_dwnet') for arch in ('tiny', 'base')
 ]
-TRAINED = [name for name in CLASSIFIERS + DENSE if name.endswith('tiny')]
+TRAINED = [name for name in CLASSIFIERS + DENSE if name.endswith('tiny')] + SWIN_MLPS[:1]
 PARAMETERS = {  # at 1000 classes; backbone alone for dense
     'cls_dwnet_tiny': 24_172_744,
     'cls_dynamic_dwnet_tiny': 51_131_752,
@@ -21,6 +23,10 @@ PARAMETERS = {  # at 1000 classes; backbone alone for dense
     'cls_dwnet_base': 74_347_112,
     'cls_dynamic_dwnet_base': 161_597_928,
     'cls_i_dynamic_dwnet_base': 80_253_608,
+    'cls_swin_mlp_tiny_c24': 20_386_632,
+    'cls_swin_mlp_tiny_c12': 21_152_072,
+    'cls_swin_mlp_tiny_c6': 22_682_952,
+    'cls_swin_mlp_base': 60_659_416,
     'dense_dwnet_tiny': 23_405_088,
     'dense_dynamic_dwnet_tiny': 50_364_096,
     'dense_dwnet_base': 73_323_904,
@@ -29,9 +35,9 @@ PARAMETERS = {  # at 1000 classes; backbone alone for dense
 
 
 class Classifier(torch.nn.Module):
-    """DWNet with the authors' head; its state dict has the authors' keys under `backbone.`."""
+    """A backbone with the authors' head; its state dict has the authors' keys under `backbone.`."""
 
-    def __init__(self, backbone: DWNet, num_features: int) -> None:
+    def __init__(self, backbone: torch.nn.Module, num_features: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = torch.nn.Linear(num_features, 1000)
@@ -43,16 +49,9 @@ class Classifier(torch.nn.Module):
 def build(name: str) -> tuple[torch.nn.Module, golden.Golden]:
     """Build the model called `name` and load the authors' state dict into it, strictly."""
     expected = golden.load(name)
+    model = backbone = MODELS.build(expected.backbone)
     if name.startswith('cls'):
-        backbone = DWNet(expected.arch, expected.mixer)
         model = Classifier(backbone, backbone.norm.normalized_shape[0])
-    else:
-        model = backbone = DWNet(
-            expected.arch,
-            expected.mixer,
-            out_indices=(0, 1, 2, 3),
-            pad_to_window=True,
-        )
     weights = dict(expected.state_dict)
     head = {key: weights.pop(key) for key in list(weights) if key.startswith('head.')}
     backbone.load_state_dict(weights, strict=True)
@@ -73,7 +72,7 @@ def train_once(name: str, dtype: torch.dtype) -> tuple[float, torch.nn.Module, g
     return loss.item(), model, expected
 
 
-@pytest.mark.parametrize('name', CLASSIFIERS)
+@pytest.mark.parametrize('name', CLASSIFIERS + SWIN_MLPS)
 def test_classifier(name):
     model, expected = build(name)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
@@ -102,7 +101,7 @@ def test_loss_and_running_means(name):
     assert loss == pytest.approx(expected.scalars['train_loss'], rel=1e-4)
     state = {key.removeprefix('backbone.'): v for key, v in model.state_dict().items()}
     means = {k.split('/')[1]: v for k, v in expected.arrays.items() if k.startswith('bn_mean')}
-    assert bool(means) == name.startswith('cls')
+    assert bool(means) == (name in CLASSIFIERS)
     for key, mean in means.items():
         np.testing.assert_allclose(state[key].numpy(), mean, atol=1e-4, rtol=0, err_msg=key)
 

@@ -1,0 +1,2 @@
+_base_ = './dwnet_tiny.py'
+model = dict(backbone=dict(mixer='dynamic'))

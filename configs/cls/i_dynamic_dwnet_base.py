@@ -1,0 +1,2 @@
+_base_ = './dwnet_base.py'
+model = dict(backbone=dict(mixer='inhomogeneous'))

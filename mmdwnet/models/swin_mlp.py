@@ -1,0 +1,181 @@
+"""Swin-MLP: the Swin Transformer with a learned matrix per head and window for attention.
+
+The attention-free relative that DWNet's paper compares with: Liu et al., "Swin Transformer:
+Hierarchical Vision Transformer using Shifted Windows", ICCV 2021, https://arxiv.org/abs/2103.14030,
+and the models `swin_mlp_*` of its authors' release.
+
+Parameters carry the names of that release, so its weights load as they are.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F  # noqa: N812
+from mmengine.registry import MODELS
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from mmdwnet.errors import UserError
+
+from .swin_design import MLP_RATIO, NUM_STAGES, PATCH_SIZE, SwinDesign, nchw, nhwc, parse_arch
+
+TINY = dict(embed_dims=96, depths=(2, 2, 6, 2))
+ARCHITECTURES: dict[str, dict] = {  # cN: N channels per head
+    'tiny_c24': dict(**TINY, num_heads=(4, 8, 16, 32), window_size=8),
+    'tiny_c12': dict(**TINY, num_heads=(8, 16, 32, 64), window_size=8),
+    'tiny_c6': dict(**TINY, num_heads=(16, 32, 64, 128), window_size=8),
+    'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), window_size=7),
+}
+
+
+class SpatialMLP(nn.Conv1d):
+    """Mixes the k x k positions of each window, by one learned matrix per head.
+
+    A head is a group of C / heads channels. Windows tile the map, which is zero-padded for that
+    and cropped after: at the top and left by k - shift, if there is a shift, then at the bottom
+    and right to a multiple of k. Where k divides the map, this is the release's padding.
+
+    Args:
+        num_heads: Number of heads.
+        window_size: k.
+        shift: How far the windows are shifted to the bottom and right, 0 <= shift < k.
+    """
+
+    def __init__(self, num_heads: int, window_size: int, shift: int) -> None:
+        values = num_heads * window_size**2
+        super().__init__(values, values, kernel_size=1, groups=num_heads)
+        self.window_size = window_size
+        self.offset = window_size - shift if shift else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix positions: (N, H, W, C) to (N, H, W, C), C divisible by the number of heads."""
+        n, h, w, c = x.shape
+        heads, k, offset = self.groups, self.window_size, self.offset
+        bottom, right = (-(offset + size) % k for size in (h, w))
+        if offset or bottom or right:
+            x = F.pad(x, (0, 0, offset, right, offset, bottom))
+        rows, columns = x.shape[1] // k, x.shape[2] // k
+
+        x = x.reshape(n, rows, k, columns, k, heads, c // heads).permute(0, 1, 3, 5, 2, 4, 6)
+        x = super().forward(x.reshape(n * rows * columns, heads * k * k, c // heads))
+        x = x.view(n, rows, columns, heads, k, k, c // heads).permute(0, 1, 4, 2, 5, 3, 6)
+        x = x.reshape(n, rows * k, columns * k, c)
+        return x[:, offset : offset + h, offset : offset + w]
+
+
+class SwinMLPBlock(nn.Module):
+    """LayerNorm and spatial MLP, then LayerNorm and MLP over channels, each with a residual.
+
+    Args:
+        channels: C of the (N, C, H, W) input and output.
+        drop_path: Probability of dropping a branch.
+        spatial: Arguments of `SpatialMLP`: num_heads, window_size, shift.
+    """
+
+    def __init__(self, channels: int, drop_path: float, **spatial) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.spatial_mlp = SpatialMLP(**spatial)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = Mlp(channels, MLP_RATIO * channels)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform (N, C, H, W) to (N, C, H, W)."""
+        x = nhwc(x)
+        x = x + self.drop_path(self.spatial_mlp(self.norm1(x)))
+        return nchw(x + self.drop_path(self.mlp(self.norm2(x))))
+
+
+@MODELS.register_module()
+class SwinMLP(SwinDesign):
+    """Backbone of Swin-MLP, for any image size.
+
+    Every other block of a stage shifts its windows by half a window. Where windows do not tile
+    the map, it is zero-padded at the bottom and right, after the LayerNorm, and cropped again.
+    At `img_size` nothing but the shift pads, and the network is the release's.
+
+    Source: the authors' release of Swin-MLP (network, names); Swin's detectors and segmentors
+    (padding, norms of the outputs).
+
+    Args:
+        arch: 'tiny_c24', 'tiny_c12', 'tiny_c6' or 'base' (the released ones; cN has N channels
+            per head), or a dict with `embed_dims` (channels of the first stage, doubled by each
+            later one), `depths` (blocks in each of the four stages), `num_heads` (heads in each
+            stage) and `window_size` (side of the windows). Defaults to 'tiny_c24'.
+        img_size: Height and width of the images that the windows are made for: a stage whose map
+            is then not larger than a window has windows of the map's size, and no shift. Images
+            of any other size can be given. Defaults to 32 * window_size, where the last stage's
+            map is one window: 256 for the released tiny models, 224 for base.
+        out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. The last
+            stage alone gets the classifier's LayerNorm, `norm`; any other choice gets a norm
+            layer of `norm_cfg` per output, `norm{i}`. Stages after the last output are not
+            built. Defaults to (3, ).
+        drop_path_rate: Probability of dropping a branch in the last block; it grows linearly
+            from 0 in the first. Defaults to 0.
+        frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages: no
+            gradients. Norms of the outputs stay trainable, as no classifier comes with them.
+            Defaults to -1.
+        norm_cfg: Config of the norm layers of the outputs in dense prediction; the classifier's
+            and those inside are LayerNorms. Defaults to dict(type='LN').
+        with_cp: Whether to save memory by recomputing each block in the backward pass. Defaults
+            to False.
+        init_cfg: Initialisation, as in mmengine. By default linear layers and spatial MLPs draw
+            from a truncated normal distribution of std 0.02, and all others keep torch's
+            initialisation.
+
+    Raises:
+        UserError: If an argument has a value that no network can have.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny_c24',
+        img_size: int | None = None,
+        out_indices: int | Sequence[int] = (NUM_STAGES - 1,),
+        drop_path_rate: float = 0.0,
+        frozen_stages: int = -1,
+        norm_cfg: dict | None = None,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        numbers = parse_arch('SwinMLP', arch, ARCHITECTURES, example='tiny_c24')
+        embed_dims, window_size = numbers['embed_dims'], numbers['window_size']
+        num_heads = tuple(numbers['num_heads'])
+        for key, value in dict(embed_dims=embed_dims, window_size=window_size).items():
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f'SwinMLP got {key}={value!r}: give a positive whole number')
+        if len(num_heads) != NUM_STAGES or not all(
+            isinstance(heads, int) and heads > 0 and embed_dims * 2**i % heads == 0
+            for i, heads in enumerate(num_heads)
+        ):
+            raise UserError(
+                f'SwinMLP got num_heads={num_heads}: give, for each of the {NUM_STAGES} stages, a '
+                f'divisor of its {embed_dims} * 2**i channels'
+            )
+        if img_size is None:
+            img_size = PATCH_SIZE * 2 ** (NUM_STAGES - 1) * window_size
+        if not isinstance(img_size, int) or img_size < 1:
+            raise UserError(f'SwinMLP got img_size={img_size!r}: give the side of square images')
+
+        def build_block(stage: int, index: int, channels: int, drop_path: float) -> SwinMLPBlock:
+            side = -(-img_size // (PATCH_SIZE * 2**stage))
+            shifted = index % 2 == 1 and side > window_size
+            return SwinMLPBlock(
+                channels,
+                drop_path,
+                num_heads=num_heads[stage],
+                window_size=min(window_size, side),
+                shift=window_size // 2 if shifted else 0,
+            )
+
+        super().__init__(
+            embed_dims,
+            numbers['depths'],
+            build_block,
+            out_indices=out_indices,
+            drop_path_rate=drop_path_rate,
+            frozen_stages=frozen_stages,
+            norm_cfg=norm_cfg or dict(type='LN'),
+            with_cp=with_cp,
+            init_cfg=init_cfg,
+        )
