@@ -1,6 +1,5 @@
 # Cascade Mask R-CNN on DWNet tiny, COCO, 36 epochs on 8 GPUs x 2 images.
-# The authors trained in mixed precision: add --amp (bfloat16 where the GPU has it) or, as they did,
-# --amp float16.
+# Mixed precision is bfloat16 where the GPU has it; --amp float16 asks for what the authors used.
 _base_ = [
     '../_base_/models/cascade_mask_rcnn.py',
     '../_base_/datasets/coco_instance_multiscale_crop.py',
@@ -16,6 +15,7 @@ model = dict(
         drop_path_rate=0.2,
         pad_to_window=True,
         norm_cfg=dict(type='SyncBN'),
+        init_cfg=dict(type='Pretrained', checkpoint='dwnet://dwnet_tiny', prefix='backbone.'),
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

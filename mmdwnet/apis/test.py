@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from mmdwnet.checkpoints.reading import check_exists
 from mmdwnet.errors import UserError
 
 from . import checks, environment, weights
@@ -122,7 +123,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
         checks.check_folder(args.show_dir)
     if args.out is not None:
         checks.check_file(args.out)
-    weights.check_exists(args.checkpoint)
+    check_exists(args.checkpoint)
     checks.check_data(cfg, 'test')
     weights.check_all_weights(args.checkpoint, weights.build_model(cfg))
 

@@ -2,35 +2,21 @@
 
 import re
 import traceback
-from collections.abc import Collection
 from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import HistoryBuffer
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from mmdwnet.checkpoints.fetching import fetch
+from mmdwnet.checkpoints.keys import differences, some
+from mmdwnet.checkpoints.reading import read_own
+from mmdwnet.checkpoints.releases import SCHEME, load_from_dwnet
 from mmdwnet.errors import UserError
 from mmdwnet.models.mixers import DynamicMixer
-
-# What mmengine's checkpoints hold beside tensors: histories of losses, which are numpy arrays and
-# pickle their methods by name. None of these runs code of the file's choosing.
-_multiarray = (np._core if hasattr(np, '_core') else np.core).multiarray  # numpy 2 or 1
-_SAFE_GLOBALS = [
-    getattr,
-    HistoryBuffer,
-    np.ndarray,
-    np.dtype,
-    _multiarray._reconstruct,
-    _multiarray.scalar,
-    *(type(np.dtype(name)) for name in ('float32', 'float64', 'int64', 'uint32')),
-]
-_SHOWN = 3  # keys of each kind in a message
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -78,19 +64,6 @@ def check_batch(model: nn.Module, batch_size: int | None, distributed: bool) -> 
         synchronised = distributed and isinstance(module.bn, nn.SyncBatchNorm)
         if not synchronised:
             revert_sync_batchnorm(module)(torch.zeros(1, module.bias.numel(), 1, 1))
-
-
-def check_exists(path: str) -> None:
-    """Looks for a checkpoint; those behind a URL are left to mmengine.
-
-    Args:
-        path: Of the checkpoint.
-
-    Raises:
-        UserError: There is none.
-    """
-    if '://' not in path and not Path(path).is_file():
-        raise UserError(f'no checkpoint at {path}: train the model that makes it, or name another')
 
 
 def check_pretrained(model: nn.Module) -> None:
@@ -146,6 +119,11 @@ def check_resumable(path: str, model: nn.Module) -> None:
     Raises:
         UserError: It is missing, corrupt, of another model, or has only weights.
     """
+    if path.startswith(SCHEME):
+        raise UserError(
+            f'training cannot be resumed from {path}, released weights without the state of a '
+            'training: start one from them by --cfg-options load_from=... instead'
+        )
     checkpoint = _read(path)
     _check_all(path, _weights(path, checkpoint), model)
     if not {'meta', 'optimizer'} <= set(checkpoint):
@@ -156,34 +134,14 @@ def check_resumable(path: str, model: nn.Module) -> None:
 
 
 def _read(path: str) -> dict:
-    check_exists(path)
-    # mmengine 0.10.7 reads with torch's default, which from torch 2.6 on refuses its own histories;
-    # later versions fall back to running what a pickle asks for. Hence local files are read here
-    # first, as data. (Later versions also take their own list back after a reading, so this stays
-    # beside it.)
-    torch.serialization.add_safe_globals(_SAFE_GLOBALS)
-    try:
-        if '://' in path:
-            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        else:
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises whatever the bytes happen to lead to
-        foreign = re.search(r'GLOBAL (\S+)', str(error))
-        if foreign:
-            raise UserError(
-                f'the checkpoint {path} holds more than data ({foreign[1]}), which could run any '
-                'program and is not read: save its weights alone'
-            ) from error
-        raise UserError(
-            f'the checkpoint {path} cannot be read, so it is corrupt or no checkpoint: '
-            f'{type(error).__name__}; copy or train it anew'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise UserError(
-            f'{path} is no checkpoint, but a {type(checkpoint).__name__}: name one that mmengine '
-            'or torch.save(model.state_dict()) wrote'
-        )
-    return checkpoint
+    """Reads a checkpoint from wherever mmengine takes one, as data."""
+    if path.startswith(SCHEME):
+        return load_from_dwnet(path)
+    if path.startswith(('http://', 'https://')):
+        # mmengine would run what is in it; from here it takes the file that was read as data.
+        file = fetch(path, lambda part: read_own(part, path))
+        return read_own(file, path)
+    return read_own(path)
 
 
 def _weights(path: str, checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
@@ -207,32 +165,18 @@ def _check_some(path: str, weights: dict[str, Tensor], module: nn.Module) -> Non
     if not any(key in weights and weights[key].shape == value.shape for key, value in own.items()):
         raise UserError(
             f'the checkpoint {path} has nothing for {type(module).__name__}: it has '
-            f'{_some(weights)}, where {_some(own)} would fit'
+            f'{some(weights)}, where {some(own)} would fit'
         )
 
 
 def _check_all(path: str, weights: dict[str, Tensor], model: nn.Module) -> None:
-    own = model.state_dict()
-    kinds = {
-        'missing': [key for key in own if key not in weights],
-        'unexpected': [key for key in weights if key not in own],
-        'of another shape': [
-            key for key in own if key in weights and weights[key].shape != own[key].shape
-        ],
-    }
-    if any(kinds.values()):
-        told = '; '.join(f'{_some(keys)} {kind}' for kind, keys in kinds.items() if keys)
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    told = differences(weights, shapes)
+    if told:
         raise UserError(
             f'the checkpoint {path} is of another model than the config describes: {told}; give '
             'the config it was trained with'
         )
-
-
-def _some(keys: Collection[str]) -> str:
-    """Counts keys and names the first of them."""
-    more = ', ...' if len(keys) > _SHOWN else ''
-    names = f' ({", ".join(list(keys)[:_SHOWN])}{more})' if keys else ''
-    return f'{len(keys)} key{"" if len(keys) == 1 else "s"}{names}'
 
 
 def _origin(error: BaseException) -> str:

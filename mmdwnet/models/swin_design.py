@@ -144,7 +144,9 @@ class SwinDesign(BaseModule):
 
         self.patch_embed = PatchEmbed(embed_dims)
         self.layers = ModuleList()
-        drop_paths = torch.linspace(0, drop_path_rate, sum(depths)).split(tuple(depths))
+        # On the CPU even where the model is built on another device, such as meta.
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu')
+        drop_paths = rates.split(tuple(depths))
         for i in range(self.out_indices[-1] + 1):
             channels = embed_dims * 2**i
             blocks = [build_block(i, j, channels, r) for j, r in enumerate(drop_paths[i].tolist())]

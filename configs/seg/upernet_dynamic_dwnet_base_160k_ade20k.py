@@ -1,0 +1,7 @@
+_base_ = './upernet_dwnet_base_160k_ade20k.py'
+model = dict(
+    backbone=dict(
+        mixer='dynamic',
+        init_cfg=dict(checkpoint='dwnet://dynamic_dwnet_base'),
+    ),
+)

@@ -1,0 +1,41 @@
+"""State dicts compared by their keys and shapes."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from torch import Tensor
+
+_SHOWN = 3  # keys of each kind in a message
+
+
+def differences(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> str:
+    """Tells how weights differ from those that a model has.
+
+    Args:
+        weights: Tensors by key.
+        shapes: The model's shapes by key.
+
+    Returns:
+        What is missing, unexpected or of another shape; empty if nothing is.
+    """
+    kinds = {
+        'missing': [key for key in shapes if key not in weights],
+        'unexpected': [key for key in weights if key not in shapes],
+        'of another shape': [
+            key for key in shapes if key in weights and weights[key].shape != shapes[key]
+        ],
+    }
+    return '; '.join(f'{some(keys)} {kind}' for kind, keys in kinds.items() if keys)
+
+
+def some(keys: Collection[str]) -> str:
+    """Counts keys and names the first of them.
+
+    Args:
+        keys: Any number of keys.
+
+    Returns:
+        Such as '28 keys (a, b, c, ...)'.
+    """
+    more = ', ...' if len(keys) > _SHOWN else ''
+    names = f' ({", ".join(list(keys)[:_SHOWN])}{more})' if keys else ''
+    return f'{len(keys)} key{"" if len(keys) == 1 else "s"}{names}'

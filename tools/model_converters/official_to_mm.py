@@ -1,0 +1,8 @@
+"""Converts the authors' checkpoints to OpenMMLab's naming, and back."""
+
+import sys
+
+from mmdwnet.apis.convert import main
+
+if __name__ == '__main__':
+    sys.exit(main())
