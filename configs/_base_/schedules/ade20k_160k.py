@@ -5,7 +5,8 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='GuardedOptimWrapper',
+    dtype='float32',  # the authors trained segmentors without mixed precision
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     # DWNet keeps the authors' names: LayerNorms and the norms of its outputs are called norm, the
     # BNs inside its blocks are not, and do decay.

@@ -5,7 +5,9 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='GuardedOptimWrapper',
+    # Mixed precision, as the authors': bfloat16 where the GPU has it, else float16.
+    dtype='auto',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     # DWNet keeps the authors' names: LayerNorms and the norms of its outputs are called norm, the
     # BNs inside its blocks are not, and do decay.

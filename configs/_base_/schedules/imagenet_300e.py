@@ -6,7 +6,10 @@ val_cfg = dict()
 test_cfg = dict()
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    # Drops batches whose loss or gradients are not finite, as the authors' loop does.
+    type='GuardedOptimWrapper',
+    # Mixed precision, as the authors': bfloat16 where the GPU has it, else float16.
+    dtype='auto',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
     # No decay on one-dimensional parameters, which biases and norms are.
     paramwise_cfg=dict(flat_decay_mult=0.0),
@@ -24,5 +27,5 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# 8 GPUs x 128 images; `--auto-scale-lr` fits the learning rate to another batch.
+# 8 GPUs x 128 images, or 16 x 64; `--auto-scale-lr` fits the learning rate to another batch.
 auto_scale_lr = dict(base_batch_size=1024)

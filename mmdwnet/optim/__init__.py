@@ -1,0 +1,5 @@
+"""How parameters are updated."""
+
+from .guarded import GuardedOptimWrapper
+
+__all__ = ['GuardedOptimWrapper']

@@ -1,0 +1,176 @@
+"""Updates of parameters in any precision, safe from batches that went wrong."""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.nn.utils import clip_grad_norm_
+
+from mmdwnet.errors import UserError
+
+from .precision import training_dtype
+
+
+@OPTIM_WRAPPERS.register_module()
+class GuardedOptimWrapper(OptimWrapper):
+    """Trains in mixed precision or none, and drops batches whose loss or gradients are not finite.
+
+    A dropped batch leaves no trace in the model: no step is taken, and the buffers, such as the
+    statistics of BNs, return to what they were before it. With gradient accumulation all that was
+    accumulated is dropped. All processes of a distributed run decide alike. Steps that float16's
+    loss scale makes too large count as dropped, and lower the scale as usual.
+
+    The log shows the gradients' norm and the number of dropped batches; each drop is warned of.
+
+    Source: the authors' classification loop, which skips such batches; they found float16 to need
+    it. Restoring the buffers is ours: an infinite activation would ruin a BN's statistics for good.
+
+    Args:
+        dtype: What convolutions and matrix products are computed in: 'float32', 'bfloat16',
+            'float16' (with a dynamic loss scale), or 'auto', which is bfloat16 on GPUs that have
+            it, float16 on others and float32 on the CPU. Defaults to 'float32'.
+        max_dropped_in_a_row: How many batches may be dropped in a row; the next one ends the run.
+            Defaults to 20: float16's loss scale starts at 2**16, from which 16 drops halve it to 1.
+        **kwargs: As for mmengine's `OptimWrapper`: `optimizer`, `accumulative_counts`, `clip_grad`.
+
+    Raises:
+        UserError: The device of the optimizer's parameters cannot train in `dtype`.
+    """
+
+    def __init__(
+        self, dtype: str = 'float32', max_dropped_in_a_row: int = 20, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        device = self.optimizer.param_groups[0]['params'][0].device
+        self.dtype = training_dtype(dtype, device.type)
+        print_log(f'{type(self).__name__} trains in {self.dtype}', logger='current')
+        # Where there is nothing to scale, it passes everything through.
+        self.loss_scaler = GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.max_dropped_in_a_row = max_dropped_in_a_row
+        self.dropped = 0
+        self.dropped_in_a_row = 0
+        # Since the last update: the sum of the losses, and the buffers with copies from then.
+        self._loss = torch.zeros((), device=device)
+        self._buffers: list[tuple[Tensor, Tensor]] | None = None
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Holds while the loss is computed.
+
+        Args:
+            model: The model in training.
+        """
+        if self._buffers is None:
+            self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        autocast = torch.autocast(
+            self._loss.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32
+        )
+        with super().optim_context(model), autocast:
+            yield
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Adds the gradients of a loss to the parameters'.
+
+        Args:
+            loss: Scalar.
+            **kwargs: Passed on to `Tensor.backward`.
+        """
+        self._loss = self._loss + loss.detach()
+        super().backward(self.loss_scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Updates the parameters, or drops the batch.
+
+        Args:
+            **kwargs: Passed on to the optimizer's `step`.
+
+        Raises:
+            UserError: More batches were dropped in a row than are allowed.
+        """
+        self.loss_scaler.unscale_(self.optimizer)
+        norm = self._clip_grad()
+        bad = ~torch.stack([self._loss, norm.to(self._loss)]).isfinite()
+        # Gradients are the same in all processes, but a loss is each process's own.
+        bad = bad.int()
+        all_reduce(bad, 'max')
+        bad_loss, bad_gradients = bad.tolist()
+        if bad_loss or bad_gradients:
+            self._drop('loss is' if bad_loss else 'gradients are')
+        else:
+            self.dropped_in_a_row = 0
+            self.message_hub.update_scalar('train/grad_norm', norm.item())
+            self.loss_scaler.step(self.optimizer, **kwargs)
+        self.loss_scaler.update()
+        self._loss = torch.zeros_like(self._loss)
+        self._buffers = None
+        self.message_hub.update_scalar('train/dropped', self.dropped)
+        if self.dropped_in_a_row > self.max_dropped_in_a_row:
+            raise UserError(
+                f'{self.dropped_in_a_row} batches in a row were dropped, the last in iteration '
+                f'{self.inner_count}, as their loss or gradients were not finite: lower '
+                'optim_wrapper.optimizer.lr, train with optim_wrapper.dtype=bfloat16 or float32, '
+                'or look for the operation at fault with torch.autograd.set_detect_anomaly(True)'
+            )
+
+    def state_dict(self) -> dict:
+        """Returns the state of optimizer, loss scale and counts.
+
+        Returns:
+            The optimizer's state, with `dropped` and, for float16, `loss_scaler` beside it.
+        """
+        state: dict = super().state_dict()
+        state['dropped'] = dict(total=self.dropped, in_a_row=self.dropped_in_a_row)
+        if self.loss_scaler.is_enabled():
+            state['loss_scaler'] = self.loss_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Takes up the state of a run, with this wrapper or with one of mmengine's.
+
+        Args:
+            state_dict: The state.
+        """
+        state = dict(state_dict)
+        dropped = state.pop('dropped', dict(total=0, in_a_row=0))
+        self.dropped, self.dropped_in_a_row = dropped['total'], dropped['in_a_row']
+        if 'loss_scaler' in state:
+            self.loss_scaler.load_state_dict(state.pop('loss_scaler'))
+        super().load_state_dict(state)
+
+    def _clip_grad(self) -> Tensor:
+        """Clips the gradients if that is asked for; returns their norm from before."""
+        parameters = [
+            parameter
+            for group in self.optimizer.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
+        if self.clip_grad_kwargs and self.clip_func is clip_grad_norm_:
+            return clip_grad_norm_(parameters, **self.clip_grad_kwargs)
+        norm = clip_grad_norm_(parameters, math.inf)  # which clips nothing
+        if self.clip_grad_kwargs:
+            self.clip_func(parameters, **self.clip_grad_kwargs)
+        return norm
+
+    def _drop(self, what: str) -> None:
+        """Undoes what a batch did to the model, and tells of it."""
+        with torch.no_grad():
+            for buffer, before in self._buffers or ():
+                buffer.copy_(before)
+        self.dropped += 1
+        self.dropped_in_a_row += 1
+        print_log(
+            f'dropped the batch of iteration {self.inner_count}: its {what} not finite '
+            f'({self.dropped} dropped so far, {self.dropped_in_a_row} in a row)',
+            logger='current',
+            level=logging.WARNING,
+        )

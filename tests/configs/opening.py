@@ -1,0 +1,42 @@
+"""The configs by name, opened as a Runner has them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+import mmdwnet  # noqa: F401  (first: mmdet needs its operators)
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+VARIANTS = [
+    f'{mixer}_{arch}'
+    for mixer in ('dwnet', 'dynamic_dwnet', 'i_dynamic_dwnet')
+    for arch in ('tiny', 'base')
+]
+CLASSIFIERS = [f'cls/{variant}.py' for variant in VARIANTS]
+DETECTORS = [f'det/cascade_mask_rcnn_{variant}_3x_coco.py' for variant in VARIANTS]
+SEGMENTORS = [f'seg/upernet_{variant}_160k_ade20k.py' for variant in VARIANTS]
+SWIN_MLPS = [f'cls/swin_mlp_{arch}.py' for arch in ('tiny_c24', 'tiny_c12', 'tiny_c6', 'base')]
+# One of each task.
+CLASSIFIER, DETECTOR, SEGMENTOR = TINY = CLASSIFIERS[0], DETECTORS[0], SEGMENTORS[0]
+CUSTOM = (
+    'custom/mask_rcnn_dwnet_tiny_fpn_1x_coco.py',
+    'custom/retinanet_dwnet_tiny_fpn_1x_coco.py',
+    'custom/semantic_fpn_dwnet_tiny_80k_ade20k.py',
+)
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Config]:
+    """A config, with its library as the default scope, as a Runner has it."""
+    config = Config.fromfile(CONFIGS / name)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        yield config
+
+
+def build_model(config: Config) -> nn.Module:
+    return revert_sync_batchnorm(MODELS.build(config.model))
