@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from mmdwnet.errors import UserError
 
@@ -82,7 +83,7 @@ def check_data(cfg: Config, *kinds: str) -> None:
         kinds: Which of 'train', 'val' and 'test'.
 
     Raises:
-        UserError: A file or folder is missing, or there are no files in it.
+        UserError: A file or folder is missing, there are no files in it, or an archive is broken.
     """
     for kind in kinds:
         for dataset in _datasets(cfg[f'{kind}_dataloader']['dataset']):
@@ -109,6 +110,10 @@ def _datasets(dataset: dict) -> Iterator[dict]:
 
 
 def _check_dataset(dataset: dict, kind: str, scope: str) -> None:
+    if dataset.get('type') == 'ImageNetZip':
+        # It finds out itself what is wrong with its files.
+        DATASETS.build({**dataset, 'pipeline': [], 'lazy_init': True}).load_data_list()
+        return
     root = Path(dataset.get('data_root') or '')
     prefix = dataset.get('data_prefix') or dataset.get('split') or ''
     folders = list(prefix.values()) if isinstance(prefix, dict) else [prefix]

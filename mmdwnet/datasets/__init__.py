@@ -1,1 +1,1 @@
-"""Data sets that the package makes for itself."""
+"""Data sets: ImageNet in zip archives, and one that the package makes for itself."""

@@ -62,6 +62,49 @@ def test_missing_annotations_of_a_metric_are_refused(refusal, config):
     assert 'nowhere.json does not exist; set val_evaluator.ann_file' in said
 
 
+@pytest.fixture
+def archive(data_root: Path) -> tuple[str, ...]:
+    """Changes that have training read `data_root`'s train folder from an archive instead."""
+    shutil.make_archive(str(data_root / 'train'), 'zip', data_root / 'train')
+    lines = [f'{label}/{label}.png\t{label}\n' for label in range(10)]
+    (data_root / 'train_map.txt').write_text(''.join(lines))
+    shutil.rmtree(data_root / 'train')
+    options = ('type=ImageNetZip', 'data_prefix=train.zip', 'ann_file=train_map.txt')
+    return tuple(f'train_dataloader.dataset.{option}' for option in options)
+
+
+def test_data_in_an_archive_are_found(command, config, archive):
+    assert command('train', config, '--check', changes=archive)[0] == 0
+
+
+def test_a_broken_archive_is_refused(refusal, config, archive, data_root: Path):
+    path = data_root / 'train.zip'
+    path.write_bytes(path.read_bytes()[:-1])
+    assert f'the archive {path} is broken' in refusal('train', config, changes=archive)
+    path.unlink()
+    assert f'the archive {path} cannot be read' in refusal('train', config, changes=archive)
+
+
+def test_a_wrong_map_of_an_archive_is_refused(refusal, config, archive, data_root: Path):
+    path = data_root / 'train_map.txt'
+    good = path.read_text()
+    path.write_text(good.replace('3/3.png', '3/4.png'))
+    assert f'{path}, line 4: {data_root}/train.zip has no 3/4.png' in refusal(
+        'train', config, changes=archive
+    )
+    path.write_text(good.replace('\t3', ' 3'))
+    assert f"{path}, line 4: '3/3.png 3\\n' is not path-inside-zip<TAB>label" in refusal(
+        'train', config, changes=archive
+    )
+    path.unlink()
+    assert f'the map {path} cannot be read' in refusal('train', config, changes=archive)
+
+
+def test_a_bad_option_of_an_archive_is_refused(refusal, config, archive):
+    changes = (*archive, 'train_dataloader.dataset.cache=half')
+    assert "cache='half': give one of" in refusal('train', config, changes=changes)
+
+
 @pytest.mark.parametrize('where', ['below a file', 'a file', 'below /proc'])
 def test_work_dir_that_cannot_be_written_is_refused(refusal, config, tmp_path: Path, where):
     (tmp_path / 'file').touch()

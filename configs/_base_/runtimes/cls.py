@@ -1,5 +1,6 @@
 _base_ = '../default_runtime.py'
 default_scope = 'mmpretrain'
+custom_imports = dict(imports=['mmdwnet', 'mmdwnet.datasets.imagenet_zip'])
 
 default_hooks = dict(
     logger=dict(interval=100),
