@@ -1,7 +1,9 @@
 """DWNet backbones for OpenMMLab's classifiers, detectors and segmentors.
 
-Importing the package registers `DWNet` in mmengine's root registry, from which mmpretrain, mmdet
-and mmseg resolve it, and stands in for mmcv's compiled operators where mmcv came without any.
+Importing the package registers its classes in mmengine's root registries, from which mmpretrain,
+mmdet and mmseg resolve them; the released weights, `dwnet://NAME`, with mmengine; and the names of
+the classifiers with mmpretrain. It stands in for mmcv's compiled operators where mmcv came without
+any.
 """
 
 from . import mmcv_ext
@@ -9,6 +11,23 @@ from .version import __version__
 
 mmcv_ext.install()
 
-from .models import DWNet  # noqa: E402  # after the operators, which mmcv may ask for
+# After the operators, which mmcv may ask for.
+from . import checkpoints, hub  # noqa: E402
+from .hub import config_path, get_config, inferencer, list_models  # noqa: E402
+from .models import DWNet, SwinMLP  # noqa: E402
+from .optim import GuardedOptimWrapper  # noqa: E402
 
-__all__ = ['DWNet', '__version__']
+hub.register()
+
+__all__ = [
+    'DWNet',
+    'GuardedOptimWrapper',
+    'SwinMLP',
+    '__version__',
+    'checkpoints',
+    'config_path',
+    'get_config',
+    'hub',
+    'inferencer',
+    'list_models',
+]
