@@ -12,6 +12,7 @@ What the measurements said (AVX-512, oneDNN 3.12, kernels of 7 x 7):
   the output that stays in the cache.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn.grad import conv2d_weight
 
 from .layout import memory_format
 
-# Elements of a part of x, of which a few copies fit into a core's cache.
+# Elements of x for each thread to work on, of which a few copies fit into a core's cache.
 _CHUNK = 2**18
 # Kernels beyond this side are slow in NCHW, and weight gradients below it quick in oneDNN.
 _LARGE = 7
@@ -170,10 +171,11 @@ def _correlate(x: Tensor, grad: Tensor, k: int) -> Tensor:
 
 
 def _parts(x: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Cut x, (N, G, C / G, H, W), into images and groups of about `_CHUNK` elements each."""
-    n, g = x.shape[:2]
-    groups = max(1, min(g, _CHUNK // x[0, 0].numel())) if n else 1
-    images = max(1, _CHUNK // (groups * x[0, 0].numel())) if n else 1
+    """Cut x, (N, G, C / G, H, W), into images and groups of `_CHUNK` elements for each thread."""
+    n, g, *rest = x.shape
+    part = _CHUNK * torch.get_num_threads() // math.prod(rest)
+    groups = min(g, max(1, part))
+    images = max(1, part // groups)
     for i in range(0, n, images):
         for j in range(0, g, groups):
             yield slice(i, i + images), slice(j, j + groups)
