@@ -14,12 +14,16 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
-from mmdwnet.ops import dynamic_depthwise_conv2d, inhomogeneous_depthwise_conv2d
+from mmdwnet.ops import (
+    DepthwiseConv2d,
+    dynamic_depthwise_conv2d,
+    inhomogeneous_depthwise_conv2d,
+)
 
 REDUCTION = 4
 
 
-class StaticMixer(nn.Conv2d):
+class StaticMixer(DepthwiseConv2d):
     """One learned kernel per channel, with a bias: a plain depth-wise convolution.
 
     Args:
@@ -29,7 +33,7 @@ class StaticMixer(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int, norm_cfg: dict) -> None:
-        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        super().__init__(channels, kernel_size)
 
 
 class DynamicMixer(nn.Module):
@@ -111,7 +115,12 @@ class InhomogeneousMixer(nn.Module):
         Returns:
             (N, C, H, W).
         """
-        weight = self.conv2(self.conv1(x))
+        hidden = self.conv1(x)
+        if not x.is_cuda:
+            # On the CPU the product reads maps of kernels in NCHW: turned round here, before they
+            # are predicted, that costs little.
+            hidden = hidden.contiguous()
+        weight = self.conv2(hidden)
         weight = weight.unflatten(1, (self.groups, self.kernel_size, self.kernel_size))
         return inhomogeneous_depthwise_conv2d(x, weight)
 
