@@ -110,8 +110,9 @@ class DWNet(SwinDesign):
             trainable, as no classifier comes with them. Defaults to -1.
         norm_cfg: Config of the BNs; LayerNorms stay what they are. Defaults to
             dict(type='BN').
-        with_cp: Whether to save memory by recomputing each block in the backward pass. BNs count
-            each batch once. Defaults to False.
+        with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
+            each block, 'selective' for all of a block but its convolutions and matrix products.
+            BNs count each batch once. Defaults to False.
         init_cfg: Initialisation, as in mmengine. By default linear layers draw from a truncated
             normal distribution of std 0.02, and all others keep torch's initialisation.
 
@@ -129,7 +130,7 @@ class DWNet(SwinDesign):
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         numbers = parse_arch('DWNet', arch, ARCHITECTURES, example='tiny')

@@ -17,13 +17,18 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
 
 from mmdwnet.errors import UserError
 
 NUM_STAGES = 4
 PATCH_SIZE = 4
 MLP_RATIO = 4
+COSTLY = {getattr(torch.ops.aten, name).default for name in ('convolution', 'mm', 'addmm', 'bmm')}
 
 
 class PatchEmbed(nn.Module):
@@ -70,11 +75,11 @@ class Stage(nn.Module):
     Args:
         blocks: Modules from (N, C, H, W) to (N, C, H, W).
         downsample: The patch merging, if one follows the blocks.
-        with_cp: Whether to recompute the blocks' activations in the backward pass.
+        with_cp: Which of the blocks' activations to recompute, as in `SwinDesign`.
     """
 
     def __init__(
-        self, blocks: Iterable[nn.Module], downsample: PatchMerging | None, with_cp: bool
+        self, blocks: Iterable[nn.Module], downsample: PatchMerging | None, with_cp: bool | str
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
@@ -89,7 +94,7 @@ class Stage(nn.Module):
                     block,
                     x,
                     use_reentrant=False,
-                    context_fn=partial(_checkpoint_contexts, block),
+                    context_fn=partial(_checkpoint_contexts, block, self.with_cp),
                 )
             else:
                 x = block(x)
@@ -109,7 +114,8 @@ class SwinDesign(BaseModule):
         drop_path_rate: Rate of the last block; it grows linearly from 0 in the first.
         frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages.
         norm_cfg: Config of the norm layers of the outputs.
-        with_cp: Whether to recompute each block in the backward pass.
+        with_cp: What to recompute in the backward pass: False for nothing, True for each block,
+            'selective' for all of a block but its convolutions and matrix products.
         init_cfg: Initialisation, as in mmengine. By default linear layers (Conv1d is one along
             its channels) draw from a truncated normal distribution of std 0.02.
 
@@ -126,7 +132,7 @@ class SwinDesign(BaseModule):
         drop_path_rate: float,
         frozen_stages: int,
         norm_cfg: dict,
-        with_cp: bool,
+        with_cp: bool | str,
         init_cfg: dict | list[dict] | None,
     ) -> None:
         if init_cfg is None:
@@ -139,6 +145,8 @@ class SwinDesign(BaseModule):
             raise UserError(
                 f'{owner} got frozen_stages={frozen_stages!r}: give -1 (none) to {NUM_STAGES} (all)'
             )
+        if with_cp not in (False, True, 'selective'):
+            raise UserError(f"{owner} got with_cp={with_cp!r}: give False, True or 'selective'")
         self.out_indices = _parse_out_indices(owner, out_indices)
         self.frozen_stages = frozen_stages
 
@@ -276,10 +284,26 @@ def _parse_out_indices(owner: str, out_indices: int | Sequence[int]) -> tuple[in
 
 
 def _checkpoint_contexts(
-    block: nn.Module,
+    block: nn.Module, with_cp: bool | str
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return contexts for the forward pass and for its recomputation."""
-    return nullcontext(), _statistics_kept(block)
+    if with_cp != 'selective':
+        return nullcontext(), _statistics_kept(block)
+    keeping, reusing = create_selective_checkpoint_contexts(_keep_costly)
+    return keeping, _both(_statistics_kept(block), reusing)
+
+
+def _keep_costly(context: object, operator: object, *args, **kwargs) -> CheckpointPolicy:
+    """Decide which results selective checkpointing keeps: the project's operators are products."""
+    costly = operator in COSTLY or getattr(operator, 'namespace', '') == 'mmdwnet'
+    return CheckpointPolicy.MUST_SAVE if costly else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+@contextmanager
+def _both(first: AbstractContextManager, second: AbstractContextManager) -> Iterator[None]:
+    """Enter two contexts as one."""
+    with first, second:
+        yield
 
 
 @contextmanager

@@ -117,8 +117,9 @@ class SwinMLP(SwinDesign):
             Defaults to -1.
         norm_cfg: Config of the norm layers of the outputs in dense prediction; the classifier's
             and those inside are LayerNorms. Defaults to dict(type='LN').
-        with_cp: Whether to save memory by recomputing each block in the backward pass. Defaults
-            to False.
+        with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
+            each block, 'selective' for all of a block but its convolutions and matrix products.
+            Defaults to False.
         init_cfg: Initialisation, as in mmengine. By default linear layers and spatial MLPs draw
             from a truncated normal distribution of std 0.02, and all others keep torch's
             initialisation.
@@ -135,7 +136,7 @@ class SwinMLP(SwinDesign):
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         numbers = parse_arch('SwinMLP', arch, ARCHITECTURES, example='tiny_c24')

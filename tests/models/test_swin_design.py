@@ -1,6 +1,7 @@
 """What all backbones share: options, as a user of any OpenMMLab backbone expects them to work."""
 
 import copy
+import gc
 
 import mmdet.registry
 import mmengine.registry
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import mmdwnet
+from mmdwnet import DWNet
 from mmdwnet.errors import UserError
 
 from .nano import KINDS, images, nano, total
@@ -118,6 +120,53 @@ def test_checkpointing_saves_memory(kind):
     assert saved_bytes(nano(kind, with_cp=True)) < 0.3 * saved_bytes(nano(kind))
 
 
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('autocast', [False, True])
+def test_selective_checkpointing_changes_nothing(kind, autocast):
+    options = dict(drop_path_rate=0.3, frozen_stages=1, out_indices=(0, 1, 2, 3))
+    stored = nano(kind, **options).train()
+    recomputed = nano(kind, with_cp='selective', **options).train()
+    losses = []
+    for backbone in (stored, recomputed):
+        if not autocast:
+            backbone.double()
+        torch.manual_seed(1)
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            losses.append(total(backbone(images() if autocast else images().double())))
+        losses[-1].backward()
+    assert losses[0] == losses[1]
+    for (key, a), b in zip(stored.named_parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=lambda text, key=key: f'{key}: {text}')
+    torch.testing.assert_close(stored.state_dict(), recomputed.state_dict(), rtol=0, atol=0)
+
+
+# Which results selective checkpointing keeps, torch may or may not show to the hooks.
+@pytest.mark.filterwarnings('ignore:A saved_tensors_hooks context:FutureWarning')
+def test_selective_checkpointing_saves_two_fifths_of_tiny():
+    def kept_bytes(with_cp: bool | str) -> int:
+        backbone = DWNet('tiny', with_cp=with_cp).train()
+        parameters = {p.untyped_storage().data_ptr() for p in backbone.parameters()}
+        before = {id(tensor) for tensor in _tensors()}
+        saved = []
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            saved.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            outs = backbone(images(2, 224, 224))
+        saved += [tensor for tensor in _tensors() if id(tensor) not in before]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in saved}
+        assert outs[0].requires_grad  # still holds what the backward pass needs
+        return sum(s.nbytes() for pointer, s in storages.items() if pointer not in parameters)
+
+    assert kept_bytes('selective') <= 0.6 * kept_bytes(False)
+
+
+def _tensors() -> list[torch.Tensor]:
+    return [item for item in gc.get_objects() if type(item) is torch.Tensor]
+
+
 @pytest.mark.parametrize(
     ('kind', 'layers'), [('static', ['mlp.fc1']), ('swin_mlp', ['mlp.fc1', 'spatial_mlp'])]
 )
@@ -178,6 +227,7 @@ def test_compiles_without_graph_breaks(kind):
         (dict(out_indices=()), r'out_indices=\(\)'),
         (dict(drop_path_rate=1.0), 'drop_path_rate=1.0'),
         (dict(frozen_stages=5), 'frozen_stages=5'),
+        (dict(with_cp='some'), r"with_cp='some': give False, True or 'selective'"),
     ],
 )
 @pytest.mark.parametrize('name', CLASSES)
