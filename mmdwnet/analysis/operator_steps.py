@@ -96,6 +96,7 @@ OPERATORS = {
         {
             'F.conv2d, NCHW': (torch_depthwise, NCHW),
             'F.conv2d, channels-last': (torch_depthwise, NHWC),
+            'mmdwnet.ops, channels-last': (ops.depthwise_conv2d, NHWC),
         },
     ),
     'dynamic': Operator(

@@ -5,6 +5,7 @@ is not used: it measures one function to the end before the next, so that whatev
 machine for a while slows one of them; here each round times every one of them once.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
@@ -66,18 +67,20 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
         Bytes of all storages saved, each counted once.
     """
     known = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-    saved: dict[int, int] = {}
+    before = {id(tensor) for tensor in _tensors()}
+    saved: list[Tensor] = []
 
     def pack(x: Tensor) -> Tensor:
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in known:
-            saved[storage.data_ptr()] = storage.nbytes()
+        saved.append(x)
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         graph = forward()  # alive until counted, so that no storage takes another's address
+    # torch's selective checkpointing keeps its results by itself, where hooks do not see them.
+    saved += [tensor for tensor in _tensors() if id(tensor) not in before]
     del graph
-    return sum(saved.values())
+    storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in saved}
+    return sum(size for pointer, size in storages.items() if pointer not in known)
 
 
 def peak_bytes(step: Step, device: torch.device) -> int:
@@ -104,3 +107,8 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         held += change
         peak = max(peak, held)
     return peak
+
+
+def _tensors() -> list[Tensor]:
+    """Returns all tensors that Python knows of."""
+    return [each for each in gc.get_objects() if type(each) is Tensor]

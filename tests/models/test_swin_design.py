@@ -1,7 +1,6 @@
 """What all backbones share: options, as a user of any OpenMMLab backbone expects them to work."""
 
 import copy
-import gc
 
 import mmdet.registry
 import mmengine.registry
@@ -13,6 +12,7 @@ from torch import nn
 
 import mmdwnet
 from mmdwnet import DWNet
+from mmdwnet.analysis.timing import saved_bytes
 from mmdwnet.errors import UserError
 
 from .nano import KINDS, images, nano, total
@@ -145,26 +145,9 @@ def test_selective_checkpointing_changes_nothing(kind, autocast):
 def test_selective_checkpointing_saves_two_fifths_of_tiny():
     def kept_bytes(with_cp: bool | str) -> int:
         backbone = DWNet('tiny', with_cp=with_cp).train()
-        parameters = {p.untyped_storage().data_ptr() for p in backbone.parameters()}
-        before = {id(tensor) for tensor in _tensors()}
-        saved = []
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            saved.append(tensor)
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            outs = backbone(images(2, 224, 224))
-        saved += [tensor for tensor in _tensors() if id(tensor) not in before]
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in saved}
-        assert outs[0].requires_grad  # still holds what the backward pass needs
-        return sum(s.nbytes() for pointer, s in storages.items() if pointer not in parameters)
+        return saved_bytes(lambda: backbone(images(2, 224, 224)), backbone.parameters())
 
     assert kept_bytes('selective') <= 0.6 * kept_bytes(False)
-
-
-def _tensors() -> list[torch.Tensor]:
-    return [item for item in gc.get_objects() if type(item) is torch.Tensor]
 
 
 @pytest.mark.parametrize(
