@@ -56,11 +56,11 @@ def seconds(step: Step, calls: int = 1) -> float:
     return timer() - start
 
 
-def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
+def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor]) -> int:
     """Counts what a forward pass keeps for the backward pass.
 
     Args:
-        forward: The pass; it returns what holds its graph.
+        forward: The pass; it returns a scalar loss, which counts as well.
         parameters: Tensors that are there anyway.
 
     Returns:
@@ -75,10 +75,12 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        graph = forward()  # alive until counted, so that no storage takes another's address
+        loss = (
+            forward()
+        )  # its graph is alive until counted, so that no storage takes another's address
     # torch's selective checkpointing keeps its results by itself, where hooks do not see them.
     saved += [tensor for tensor in _tensors() if id(tensor) not in before]
-    del graph
+    del loss
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in saved}
     return sum(size for pointer, size in storages.items() if pointer not in known)
 
