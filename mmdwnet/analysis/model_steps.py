@@ -20,7 +20,7 @@ from .timing import seconds
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # What may be done to a model; several at once are joined by '+'.
-VARIANTS = ('eager', 'fused', 'compiled', 'checkpointed', 'selective')
+VARIANTS = ('eager', 'compiled', 'checkpointed', 'selective')
 WITH_CP = {'checkpointed': True, 'selective': 'selective'}
 AUTHORS_SUFFIX = '_nchw'
 
@@ -126,17 +126,13 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
             "(mmdwnet.list_models('*dwnet_*')), one of ours + '_nchw', a config's file, or one "
             'of timm.list_models()'
         )
-    if own is None and entrant.variants & {'fused', *WITH_CP}:
+    if own is None and entrant.variants & {*WITH_CP}:
         raise UserError(
             f'{entrant.label} cannot be {"+".join(sorted(entrant.variants))}, which only our '
             f'models can: give {entrant.name}:eager or {entrant.name}:compiled'
         )
     model = _timm(entrant.name, run.input_size) if own is None else _own(own, entrant)
     model.train(run.mode == 'train')
-    if 'fused' in entrant.variants:
-        if run.mode == 'train':
-            raise UserError(f'{entrant.label}: a fused model cannot be trained, use --mode infer')
-        model = _fuse(model)
     model.to(run.device)
     dtype = DTYPES[entrant.dtype]
     if run.mode == 'infer':
@@ -189,12 +185,6 @@ def _timm(name: str, input_size: int) -> nn.Module:
     pretrained = timm.get_pretrained_cfg(name)
     fixed = pretrained is not None and pretrained.fixed_input_size
     return timm.create_model(name, img_size=input_size) if fixed else timm.create_model(name)
-
-
-def _fuse(model: nn.Module) -> nn.Module:
-    from mmdwnet.deploy import fuse
-
-    return fuse(model)
 
 
 def _best_memory_format(model: nn.Module, run: Run, dtype: torch.dtype) -> str:
