@@ -14,6 +14,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
+from mmdwnet.ops.functional import MAX_KERNEL, MIN_KERNEL
 
 from .mixers import MIXERS
 from .swin_design import MLP_RATIO, NUM_STAGES, SwinDesign, nchw, nhwc, pad_to_multiple, parse_arch
@@ -95,7 +96,7 @@ class DWNet(SwinDesign):
         mixer: Where the weights of the depth-wise product come from: 'static' (learned),
             'dynamic' (predicted per image) or 'inhomogeneous' (predicted per position). Defaults
             to 'static'.
-        window_size: Side of the depth-wise kernels, odd. Defaults to 7.
+        window_size: Side of the depth-wise kernels, odd, from 3 to 31. Defaults to 7.
         pad_to_window: Whether to zero-pad the map to a multiple of `window_size` before each
             mixing branch and crop it after. The released detectors and segmentors were trained
             so; at 224 x 224 it changes nothing. Defaults to False.
@@ -139,10 +140,10 @@ class DWNet(SwinDesign):
             raise UserError(f'DWNet got embed_dims={embed_dims!r}: give a positive multiple of 4')
         if mixer not in MIXERS:
             raise UserError(f'DWNet has no mixer {mixer!r}: choose one of {sorted(MIXERS)}')
-        if not isinstance(window_size, int) or window_size < 1 or window_size % 2 == 0:
+        if window_size not in range(MIN_KERNEL, MAX_KERNEL + 1, 2):
             raise UserError(
                 f'DWNet got window_size={window_size!r}, but a window is centred on a position: '
-                'give an odd number, such as 7'
+                f'give an odd number from {MIN_KERNEL} to {MAX_KERNEL}, such as 7'
             )
         norm_cfg = norm_cfg or dict(type='BN')
 
