@@ -18,6 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.fileio import load
+from mmengine.registry import DefaultScope
 from mmpretrain import ImageClassificationInferencer, ModelHub
 
 from mmdwnet.apis.weights import build_model, check_all_weights
@@ -133,15 +134,17 @@ def inferencer(
     checkpoint = str(weights or model.weights)
     device = str(device or get_device())
     cfg = Config.fromfile(model.config)
-    # The inferencers would leave at random whatever the checkpoint lacks.
-    check_all_weights(checkpoint, build_model(cfg))
-    if cfg.default_scope == 'mmpretrain':
-        return ImageClassificationInferencer(name, checkpoint, device)
-    if cfg.default_scope == 'mmdet':
-        from mmdet.apis import DetInferencer
+    # Making one must not decide in which library the next looks up its pipeline.
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        # The inferencers would leave at random whatever the checkpoint lacks.
+        check_all_weights(checkpoint, build_model(cfg))
+        if cfg.default_scope == 'mmpretrain':
+            return ImageClassificationInferencer(name, checkpoint, device)
+        if cfg.default_scope == 'mmdet':
+            from mmdet.apis import DetInferencer
 
-        return DetInferencer(cfg, checkpoint, device)
-    return _segmentor(cfg, checkpoint, device)
+            return DetInferencer(cfg, checkpoint, device)
+        return _segmentor(cfg, checkpoint, device)
 
 
 def _segmentor(cfg: Config, checkpoint: str, device: str) -> 'MMSegInferencer':

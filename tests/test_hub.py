@@ -4,6 +4,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
 import mmdwnet
@@ -139,6 +140,14 @@ def test_segmentor(checkpoint: str) -> None:
     assert result['predictions'].shape == (HEIGHT, WIDTH)
     assert run.model.dataset_meta['classes'][result['predictions'].max()] == 'sky'
     assert (result['visualization'] == [6, 230, 230]).all()  # the sky's colour in ADE20K
+
+
+@pytest.mark.parametrize('checkpoint', [SEGMENTOR], indirect=True)
+def test_one_inferencer_does_not_stand_in_the_way_of_the_next(checkpoint: str) -> None:
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        mmdwnet.inferencer(SEGMENTOR, checkpoint, device='cpu')
+        run = mmpretrain.ImageClassificationInferencer(CLASSIFIER, pretrained=False, device='cpu')
+        assert run(IMAGE)[0]['pred_class']
 
 
 def test_unknown_names() -> None:
