@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mmdet.apis import DetInferencer
     from mmseg.apis import MMSegInferencer
 
+INDEX = 'model-index.yml'
+
 
 @dataclass(frozen=True)
 class _Model:
@@ -47,11 +49,23 @@ def root() -> Path:
     """
     package = Path(__file__).parent
     for folder in (package / '.mim', package.parent):
-        if (folder / 'model-index.yml').is_file():
+        if (folder / INDEX).is_file():
             return folder
     raise UserError(
         f'{package} came without its configs: install mmdwnet by pip, or use a whole checkout'
     )
+
+
+def metafiles(folder: Path) -> list[Path]:
+    """Finds the metafiles that list the models.
+
+    Args:
+        folder: Of `model-index.yml`.
+
+    Returns:
+        The files.
+    """
+    return [folder / path for path in load(folder / INDEX)['Import']]
 
 
 def register() -> None:
@@ -134,10 +148,10 @@ def inferencer(
     checkpoint = str(weights or model.weights)
     device = str(device or get_device())
     cfg = Config.fromfile(model.config)
+    # The inferencers would leave at random whatever the checkpoint lacks.
+    check_all_weights(checkpoint, build_model(cfg))
     # Making one must not decide in which library the next looks up its pipeline.
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        # The inferencers would leave at random whatever the checkpoint lacks.
-        check_all_weights(checkpoint, build_model(cfg))
         if cfg.default_scope == 'mmpretrain':
             return ImageClassificationInferencer(name, checkpoint, device)
         if cfg.default_scope == 'mmdet':
@@ -164,8 +178,8 @@ def _segmentor(cfg: Config, checkpoint: str, device: str) -> 'MMSegInferencer':
 def _models() -> dict[str, _Model]:
     folder = root()
     found = {}
-    for metafile in load(folder / 'model-index.yml')['Import']:
-        for model in load(folder / metafile)['Models']:
+    for metafile in metafiles(folder):
+        for model in load(metafile)['Models']:
             found[model['Name']] = _Model(folder / model['Config'], model.get('Weights'))
     return found
 

@@ -3,9 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
-from mmengine.config import DictAction
-
-from mmdwnet.apis.command import load_config, require, run_command
+from mmdwnet.apis.command import add_cfg_options, read_config, require, run_command
 from mmdwnet.errors import UserError
 
 from .complexity import Complexity, Cost, measure
@@ -48,14 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--by-module', action='store_true', help=f'print what modules take, {DEPTH} levels deep'
     )
     parser.add_argument('--depth', type=int, help='print what modules take, so many levels deep')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='changes to the config, such as model.backbone.mixer=dynamic',
-    )
-    parser.set_defaults(launcher='none', work_dir=None)
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -70,7 +61,7 @@ def get_flops(args: argparse.Namespace) -> None:
     """
     if args.depth is not None and args.depth < 0:
         raise UserError(f'--depth {args.depth}: give 0, for the whole model, or more')
-    cfg = load_config(args)
+    cfg = read_config(args)
     require(cfg, 'model')
     complexity = measure(cfg, None if args.shape is None else tuple(args.shape))
     depth = args.depth

@@ -11,10 +11,10 @@ from mmengine.fileio import load
 
 from mmdwnet.apis.command import run_command
 from mmdwnet.errors import UserError
+from mmdwnet.hub import INDEX, metafiles
 
 from .complexity import Complexity, Cost, measure
 
-INDEX = Path('model-index.yml')
 README = Path('README.md')
 ZOO = Path('docs/model_zoo.md')
 BEGIN = '<!-- model zoo: written by tools/analysis_tools/model_zoo.py -->'
@@ -92,7 +92,7 @@ def read_models(root: Path) -> list[Model]:
     """
     if not (root / INDEX).is_file():
         raise UserError(f'no {INDEX} in {root.absolute()}: run this in a checkout of mmdwnet')
-    return [model for path in _metafiles(root) for model in _models(load(path))]
+    return [model for path in metafiles(root) for model in _models(load(path))]
 
 
 def count_all(models: Iterable[Model], root: Path = Path()) -> dict[str, Complexity]:
@@ -122,14 +122,10 @@ def stale_files(root: Path, counted: dict[str, Complexity]) -> dict[Path, str]:
         UserError: A file is missing, or lacks the place of a table.
     """
     models = read_models(root)
-    fresh = {path: _with_costs(path, counted) for path in _metafiles(root)}
+    fresh = {path: _with_costs(path, counted) for path in metafiles(root)}
     fresh[root / README] = _with_tables(root / README, _readme_tables(models, counted))
     fresh[root / ZOO] = _with_tables(root / ZOO, _zoo_tables(models, counted))
     return {path: text for path, text in fresh.items() if path.read_text() != text}
-
-
-def _metafiles(root: Path) -> list[Path]:
-    return [root / path for path in load(root / INDEX)['Import']]
 
 
 def _models(metafile: dict) -> Iterator[Model]:

@@ -32,13 +32,12 @@ def run_command(function: Callable[[argparse.Namespace], object], args: argparse
     return 0
 
 
-def add_shared_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and testing have in common.
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that changes the config, for every command that reads one.
 
     Args:
         parser: The command's parser.
     """
-    parser.add_argument('--work-dir', help='folder of logs and results [work_dirs/CONFIG_NAME]')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -46,6 +45,16 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='changes to the config, such as optim_wrapper.optimizer.lr=0.001 or key="[1,2]"',
     )
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that training and testing have in common.
+
+    Args:
+        parser: The command's parser.
+    """
+    parser.add_argument('--work-dir', help='folder of logs and results [work_dirs/CONFIG_NAME]')
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what starts us')
     # Older launchers pass it; ours, torchrun, sets LOCAL_RANK instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
@@ -54,14 +63,14 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """Reads the config that a command line names, with the shared options merged into it.
+def read_config(args: argparse.Namespace) -> Config:
+    """Reads the config that a command line names, with its changes.
 
     Args:
-        args: Has config and the shared options.
+        args: Has config and cfg_options.
 
     Returns:
-        The config, with `work_dir` and `launcher`.
+        The config.
 
     Raises:
         UserError: The config is missing, cannot be read, or is of none of the three tasks.
@@ -81,6 +90,22 @@ def load_config(args: argparse.Namespace) -> Config:
             f'the config {args.config} has default_scope={cfg.get("default_scope")!r}: give one of '
             f'{SCOPES}, which decides between classification, detection and segmentation'
         )
+    return cfg
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config that a command line names, with the shared options merged into it.
+
+    Args:
+        args: Has config and the shared options.
+
+    Returns:
+        The config, with `work_dir` and `launcher`.
+
+    Raises:
+        UserError: The config is missing, cannot be read, or is of none of the three tasks.
+    """
+    cfg = read_config(args)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

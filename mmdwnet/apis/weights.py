@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from mmdwnet.checkpoints.fetching import fetch
@@ -31,12 +31,12 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         UserError: The model's config is wrong.
     """
-    init_default_scope(cfg.default_scope)
     model = deepcopy(cfg.model)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
-        return MODELS.build(model)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            return MODELS.build(model)
     except (KeyError, TypeError) as error:
         # The registry raises these on a name it does not know, and where the arguments do not fit
         # the name; from anywhere else they are a program's fault, not a config's.
