@@ -16,9 +16,14 @@ COMMANDS = {'train': train.main, 'test': test.main}
 
 
 def forget() -> None:
-    """Drops what mmengine keeps of a run, such as a logger on the stdout of that time."""
-    for kept in (MMLogger, DefaultScope, Visualizer):
-        kept._instance_dict.clear()
+    """Drops what mmengine keeps of a run, such as a logger on the stdout of that time.
+
+    Runs of the same second have the same name, under which each class finds its instance again.
+    """
+    kept = [MMLogger, DefaultScope, Visualizer]
+    while kept:
+        kept += (one := kept.pop()).__subclasses__()
+        one._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True)
