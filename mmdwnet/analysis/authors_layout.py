@@ -2,8 +2,8 @@
 
 Between branches activations are tokens (N, L, C); each mixing branch copies them to NCHW memory,
 runs there, and copies its output back. Tokens are what a channels-last map has in memory, so here
-they are viewed as one, and what works on tokens is shared with DWNet: embedding, feed-forward,
-patch merging, norms. Where the authors' code can be read in several ways the baseline has the
+they are viewed as one, and what works on tokens is shared with DWNet: embedding, patch merging,
+norms. Where the authors' code can be read in several ways the baseline has the
 quickest: the BN before the feed-forward takes the tokens without another copy.
 """
 
@@ -42,7 +42,9 @@ class AuthorsBlock(nn.Module):
         y = F.conv2d(y, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
         y = parts.bn2(parts.conv2(parts.relu(parts.bn(y))))[..., :h, :w]
         x = x + self.drop_path(y.contiguous(memory_format=torch.channels_last))
-        return x + self.drop_path(nchw(self.mlp(nhwc(self.bn(x)))))
+        # torch's linear layers, likewise.
+        y = F.gelu(F.linear(nhwc(self.bn(x)), self.mlp.fc1.weight, self.mlp.fc1.bias))
+        return x + self.drop_path(nchw(F.linear(y, self.mlp.fc2.weight, self.mlp.fc2.bias)))
 
 
 def to_authors_layout(model: nn.Module) -> nn.Module:

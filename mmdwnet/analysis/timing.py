@@ -78,7 +78,7 @@ def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor]) -> 
         loss = (
             forward()
         )  # its graph is alive until counted, so that no storage takes another's address
-    # torch's selective checkpointing keeps its results by itself, where hooks do not see them.
+    # Where a model has hooks of its own, ours do not see what those keep.
     saved += [tensor for tensor in _tensors() if id(tensor) not in before]
     del loss
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in saved}

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 
 from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 from mmdwnet.ops.functional import MAX_KERNEL, MIN_KERNEL
 
+from .feed_forward import FeedForward
 from .mixers import MIXERS
-from .swin_design import MLP_RATIO, NUM_STAGES, SwinDesign, nchw, nhwc, pad_to_multiple, parse_arch
+from .recompute import chain
+from .swin_design import NUM_STAGES, SwinDesign, pad_to_multiple, parse_arch
 
 ARCHITECTURES: dict[str, dict] = {
     'nano': dict(embed_dims=32, depths=(1, 1, 2, 1)),
@@ -35,12 +37,21 @@ class MixingBranch(nn.Module):
         window_size: Side of the mixer's kernels, odd.
         norm_cfg: Config of the norm layers.
         pad_to_window: Whether to zero-pad the map to a multiple of the window first.
+        recompute: Whether the backward pass computes norms and ReLUs again, instead of saving
+            their results.
     """
 
     def __init__(
-        self, channels: int, mixer: str, window_size: int, norm_cfg: dict, pad_to_window: bool
+        self,
+        channels: int,
+        mixer: str,
+        window_size: int,
+        norm_cfg: dict,
+        pad_to_window: bool,
+        recompute: bool,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.multiple = window_size if pad_to_window else 1
         self.conv0 = nn.Conv2d(channels, channels, 1, bias=False)
         self.bn0 = build_norm_layer(norm_cfg, channels)[1]
@@ -53,10 +64,10 @@ class MixingBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions and channels: (N, C, H, W) to (N, C, H, W)."""
         h, w = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple)
-        x = self.relu(self.bn0(self.conv0(x)))
-        x = self.relu(self.bn(self.conv(x)))
-        return self.bn2(self.conv2(x))[..., :h, :w]
+        x = self.conv0(pad_to_multiple(x, self.multiple))
+        x = chain((self.bn0, self.relu), self.conv, x, self.recompute)
+        x = chain((self.bn, self.relu), self.conv2, x, self.recompute)
+        return self.bn2(x)[..., :h, :w]
 
 
 class DWBlock(nn.Module):
@@ -66,20 +77,25 @@ class DWBlock(nn.Module):
         channels: C of the (N, C, H, W) input and output.
         drop_path: Probability of dropping a branch.
         norm_cfg: Config of the BNs.
-        mixing: Arguments of `MixingBranch`: mixer, window_size, pad_to_window.
+        recompute: Whether the backward pass computes norms and activations again, instead of
+            saving their results.
+        mixing: Other arguments of `MixingBranch`: mixer, window_size, pad_to_window.
     """
 
-    def __init__(self, channels: int, drop_path: float, norm_cfg: dict, **mixing) -> None:
+    def __init__(
+        self, channels: int, drop_path: float, norm_cfg: dict, recompute: bool, **mixing
+    ) -> None:
         super().__init__()
-        self.attn2conv = MixingBranch(channels, norm_cfg=norm_cfg, **mixing)
+        self.recompute = recompute
+        self.attn2conv = MixingBranch(channels, norm_cfg=norm_cfg, recompute=recompute, **mixing)
         self.bn = build_norm_layer(norm_cfg, channels)[1]
-        self.mlp = Mlp(channels, MLP_RATIO * channels)
+        self.mlp = FeedForward(channels, recompute)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, C, H, W) to (N, C, H, W)."""
         x = x + self.drop_path(self.attn2conv(x))
-        return x + self.drop_path(nchw(self.mlp(nhwc(self.bn(x)))))
+        return x + self.drop_path(chain((self.bn,), self.mlp, x, self.recompute))
 
 
 @MODELS.register_module()
@@ -112,8 +128,8 @@ class DWNet(SwinDesign):
         norm_cfg: Config of the BNs; LayerNorms stay what they are. Defaults to
             dict(type='BN').
         with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
-            each block, 'selective' for all of a block but its convolutions and matrix products.
-            BNs count each batch once. Defaults to False.
+            each block, 'selective' for the norms, ReLUs and GELU in it, which are quick. BNs count
+            each batch once. Defaults to False.
         init_cfg: Initialisation, as in mmengine. By default linear layers draw from a truncated
             normal distribution of std 0.02, and all others keep torch's initialisation.
 
@@ -152,6 +168,7 @@ class DWNet(SwinDesign):
                 channels,
                 drop_path,
                 norm_cfg,
+                recompute=with_cp == 'selective',
                 mixer=mixer,
                 window_size=window_size,
                 pad_to_window=pad_to_window,

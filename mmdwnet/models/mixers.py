@@ -55,11 +55,12 @@ class DynamicMixer(nn.Module):
         self.conv2 = nn.Conv2d(hidden, channels * kernel_size**2, 1)
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         """Mix positions.
 
         Args:
             x: (N, C, H, W).
+            relu: Whether to clip the result at 0.
 
         Returns:
             (N, C, H, W).
@@ -76,7 +77,7 @@ class DynamicMixer(nn.Module):
             )
         hidden = self.relu(self.bn(self.conv1(x.mean((2, 3), keepdim=True))))
         weight = self.conv2(hidden).view(n, c, self.kernel_size, self.kernel_size)
-        return dynamic_depthwise_conv2d(x, weight, self.bias)
+        return dynamic_depthwise_conv2d(x, weight, self.bias, relu=relu)
 
 
 class InhomogeneousMixer(nn.Module):
@@ -105,12 +106,18 @@ class InhomogeneousMixer(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.conv2 = nn.Sequential(nn.Conv2d(hidden, groups * kernel_size**2, 1))
+        # What `mmdwnet.deploy.fuse` makes of the BN that follows, (C,) each.
+        self.scale: Tensor | None
+        self.bias: Tensor | None
+        self.register_buffer('scale', None)
+        self.register_buffer('bias', None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         """Mix positions.
 
         Args:
             x: (N, C, H, W).
+            relu: Whether to clip the result at 0.
 
         Returns:
             (N, C, H, W).
@@ -122,7 +129,7 @@ class InhomogeneousMixer(nn.Module):
             hidden = hidden.contiguous()
         weight = self.conv2(hidden)
         weight = weight.unflatten(1, (self.groups, self.kernel_size, self.kernel_size))
-        return inhomogeneous_depthwise_conv2d(x, weight)
+        return inhomogeneous_depthwise_conv2d(x, weight, self.bias, scale=self.scale, relu=relu)
 
 
 MIXERS = {

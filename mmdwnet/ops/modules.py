@@ -24,9 +24,9 @@ class DepthwiseConv2d(nn.Conv2d):
             channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=bias
         )
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Filter (N, C, H, W) to (N, C, H, W)."""
-        return depthwise_conv2d(input, self.weight.squeeze(1), self.bias)
+    def forward(self, input: Tensor, relu: bool = False) -> Tensor:
+        """Filter (N, C, H, W) to (N, C, H, W), and clip the result at 0 if asked to."""
+        return depthwise_conv2d(input, self.weight.squeeze(1), self.bias, relu=relu)
 
 
 class DynamicDepthwiseConv2d(nn.Module):

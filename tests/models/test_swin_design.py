@@ -140,8 +140,6 @@ def test_selective_checkpointing_changes_nothing(kind, autocast):
     torch.testing.assert_close(stored.state_dict(), recomputed.state_dict(), rtol=0, atol=0)
 
 
-# Which results selective checkpointing keeps, torch may or may not show to the hooks.
-@pytest.mark.filterwarnings('ignore:A saved_tensors_hooks context:FutureWarning')
 def test_selective_checkpointing_saves_two_fifths_of_tiny():
     def kept_bytes(with_cp: bool | str) -> int:
         backbone = DWNet('tiny', with_cp=with_cp).train()
