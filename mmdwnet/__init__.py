@@ -13,11 +13,13 @@ from .version import __version__
 
 __all__ = [
     'DWNet',
+    'FuseHook',
     'GuardedOptimWrapper',
     'SwinMLP',
     '__version__',
     'checkpoints',
     'config_path',
+    'deploy',
     'get_config',
     'hub',
     'inferencer',
@@ -30,7 +32,8 @@ if find_spec('mmengine') and find_spec('mmcv'):
     mmcv_ext.install()
 
     # After the operators, which mmcv may ask for.
-    from . import checkpoints, hub
+    from . import checkpoints, deploy, hub
+    from .deploy import FuseHook
     from .hub import config_path, get_config, inferencer, list_models
     from .models import DWNet, SwinMLP
     from .optim import GuardedOptimWrapper

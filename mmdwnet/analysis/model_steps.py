@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmdwnet import hub
 from mmdwnet.apis.weights import build_model
+from mmdwnet.deploy import fuse
 from mmdwnet.errors import UserError
 
 from .authors_layout import to_authors_layout
@@ -20,7 +21,7 @@ from .timing import seconds
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # What may be done to a model; several at once are joined by '+'.
-VARIANTS = ('eager', 'compiled', 'checkpointed', 'selective')
+VARIANTS = ('eager', 'fused', 'compiled', 'checkpointed', 'selective')
 WITH_CP = {'checkpointed': True, 'selective': 'selective'}
 AUTHORS_SUFFIX = '_nchw'
 
@@ -126,13 +127,17 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
             "(mmdwnet.list_models('*dwnet_*')), one of ours + '_nchw', a config's file, or one "
             'of timm.list_models()'
         )
-    if own is None and entrant.variants & {*WITH_CP}:
+    if own is None and entrant.variants & {'fused', *WITH_CP}:
         raise UserError(
             f'{entrant.label} cannot be {"+".join(sorted(entrant.variants))}, which only our '
             f'models can: give {entrant.name}:eager or {entrant.name}:compiled'
         )
+    if run.mode == 'train' and 'fused' in entrant.variants:
+        raise UserError(f'{entrant.label} is for inference: leave it out, or give --mode infer')
     model = _timm(entrant.name, run.input_size) if own is None else _own(own, entrant)
     model.train(run.mode == 'train')
+    if 'fused' in entrant.variants:
+        fuse(model, inplace=True)
     model.to(run.device)
     dtype = DTYPES[entrant.dtype]
     if run.mode == 'infer':
