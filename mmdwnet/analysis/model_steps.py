@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmdwnet import hub
 from mmdwnet.apis.weights import build_model
 from mmdwnet.deploy import fuse
+from mmdwnet.deploy.compiling import weights_as_constants
 from mmdwnet.errors import UserError
 
 from .authors_layout import to_authors_layout
@@ -136,10 +137,10 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
         raise UserError(f'{entrant.label} is for inference: leave it out, or give --mode infer')
     model = _timm(entrant.name, run.input_size) if own is None else _own(own, entrant)
     model.train(run.mode == 'train')
-    if 'fused' in entrant.variants:
-        fuse(model, inplace=True)
     model.to(run.device)
     dtype = DTYPES[entrant.dtype]
+    if 'fused' in entrant.variants:
+        fuse(model, inplace=True)
     if run.mode == 'infer':
         model.to(dtype)
     try:
@@ -226,7 +227,7 @@ def _steps(model: nn.Module, run: Run, dtype: torch.dtype, memory_format: str) -
         images = images.to(dtype)
 
         def infer() -> Tensor:
-            with torch.inference_mode():
+            with torch.inference_mode(), weights_as_constants():
                 return model(images, **options)
 
         return ModelSteps(infer, infer, tensors, memory_format)

@@ -17,9 +17,7 @@ class PositionwiseLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H, W), both in channels-last memory."""
-        # torch gives float32 products of linear layers to MKL, those of convolutions to oneDNN,
-        # which took half the time on an AMD processor with AVX-512, forwards and backwards.
-        if _HAS_ONEDNN and input.device.type == 'cpu' and _computes_in(torch.float32, input):
+        if _is_quicker_as_convolution(input):
             return F.conv2d(input, self.weight[:, :, None, None], self.bias)
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -44,6 +42,14 @@ class FeedForward(nn.Module):
         return chain((self.act,), self.fc2, self.fc1(x), self.recompute)
 
 
-def _computes_in(dtype: torch.dtype, x: Tensor) -> bool:
-    """Whether a product with `x` is computed in a dtype."""
-    return x.dtype == dtype and not torch.is_autocast_enabled(x.device.type)
+def _is_quicker_as_convolution(x: Tensor) -> bool:
+    """Whether torch's 1x1 convolution of `x` is quicker than its linear layer.
+
+    On the CPU torch gives float32 products of linear layers to MKL, those of convolutions to
+    oneDNN, which took half the time on an AMD processor with AVX-512, forwards and backwards. In
+    bfloat16 both go to oneDNN; there the convolution was quicker forwards, but not backwards.
+    """
+    if not _HAS_ONEDNN or x.device.type != 'cpu':
+        return False
+    in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+    return in_float32 or not torch.is_grad_enabled()

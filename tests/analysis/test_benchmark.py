@@ -52,7 +52,7 @@ def test_training_of_our_models_and_timms(run, tmp_path: Path) -> None:
 
 def test_inference_against_a_named_baseline(run, tmp_path: Path) -> None:
     file = tmp_path / 'figures.json'
-    names = [NANO, 'resnet18', 'vit_tiny_patch16_224']
+    names = [NANO, f'{NANO}:fused+compiled', 'resnet18', 'vit_tiny_patch16_224']
     run('--models', *names, *TINY, '--dtype', 'bfloat16', '--baseline', 'resnet18', '--json', file)
     rows = figures(file)
     assert rows['resnet18']['speed / resnet18'] == 1
@@ -91,6 +91,8 @@ def test_ways_compute_the_same(name: str) -> None:
         (('--models', 'upernet_dwnet_tiny_160k_ade20k'), 'is no classifier'),
         (('--models', 'dynamic_dwnet_tiny_nchw'), 'only a DWNet with static mixers'),
         (('--models', 'resnet18:selective'), 'resnet18:selective cannot be selective'),
+        (('--models', 'resnet18:fused'), 'resnet18:fused cannot be fused'),
+        (('--models', f'{NANO}:fused', '--mode', 'train'), 'fused is for inference'),
         (('--models', f'{NANO}:quick'), "has no variant 'quick'"),
         (('--models', 'resnet18', '--baseline', 'resnet50'), '--baseline resnet50 is not timed'),
         (('--models', 'swin_tiny_patch4_window7_224', '--input-size', 3), 'cannot be run on'),
