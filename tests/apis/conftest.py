@@ -1,35 +1,15 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
 
 from mmdwnet.apis import test, train
 
 CONFIG = str(Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py')
 COMMANDS = {'train': train.main, 'test': test.main}
-
-
-def forget() -> None:
-    """Drops what mmengine keeps of a run, such as a logger on the stdout of that time.
-
-    Runs of the same second have the same name, under which each class finds its instance again.
-    """
-    kept = [MMLogger, DefaultScope, Visualizer]
-    while kept:
-        kept += (one := kept.pop()).__subclasses__()
-        one._instance_dict.clear()
-
-
-@pytest.fixture(autouse=True)
-def _no_traces() -> Iterator[None]:
-    yield
-    forget()
 
 
 @pytest.fixture
@@ -68,7 +48,10 @@ def options(data_root: Path) -> list[str]:
 
 @pytest.fixture
 def command(
-    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
+    tmp_path: Path,
+    options: list[str],
+    capsys: pytest.CaptureFixture,
+    forget: Callable[[], None],
 ) -> Callable[..., tuple[int, str]]:
     """Runs train or test on `data_root` in this process; returns the exit code and stderr."""
 
