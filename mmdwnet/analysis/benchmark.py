@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from mmengine import dist
 from torch.utils.benchmark import Measurement
 
+from mmdwnet.apis import environment
 from mmdwnet.apis.command import run_command
 from mmdwnet.errors import UserError
 
@@ -65,13 +67,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"where a model names none: {', '.join(VARIANTS)}, or several joined by '+' [eager]",
     )
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='[float32]')
-    parser.add_argument('--batch-size', type=int, default=8, help='[8]')
+    parser.add_argument('--batch-size', type=int, default=8, help='of each process [8]')
     parser.add_argument('--input-size', type=int, help='height and width [224, or 56]')
     parser.add_argument('--channels', type=int, default=96, help='of operators [96]')
     parser.add_argument('--device', default='cpu', help='such as cuda:0 [cpu]')
     parser.add_argument('--rounds', type=int, default=7, help='[7]')
     parser.add_argument('--baseline', metavar='NAME', help='what to compare with [the first]')
     parser.add_argument('--json', metavar='FILE', help='write all figures there')
+    parser.add_argument(
+        '--launcher',
+        choices=environment.LAUNCHERS,
+        default='none',
+        help='what starts several processes, in which models train data-parallel',
+    )
     return parser.parse_args(argv)
 
 
@@ -90,18 +98,37 @@ def benchmark(args: argparse.Namespace) -> None:
     if args.json and not Path(args.json).parent.is_dir():
         raise UserError(f'--json {args.json}: there is no such folder, make it first')
     device = _device(args.device)
-    machine = describe_machine(device)
+    if args.launcher != 'none' and (args.operators is not None or args.mode != 'train'):
+        raise UserError(f'--launcher {args.launcher} is for --mode train and models: leave it out')
+    with environment.processes(args.launcher):
+        if args.launcher != 'none' and device.type == 'cuda':
+            dist.init_dist(args.launcher)
+        machine = describe_machine(device)
+        if args.operators is None:
+            tables = {'models': time_models(args, device)}
+        else:
+            tables = time_operators(args, device)
+        if dist.is_main_process():
+            report(args, machine, tables)
+
+
+def report(
+    args: argparse.Namespace, machine: Mapping[str, str | int], tables: Mapping[str, list[dict]]
+) -> None:
+    """Prints tables, and writes the file that was asked for.
+
+    Args:
+        args: The command line, as `parse_args` reads it.
+        machine: What figures were measured on.
+        tables: Rows of figures by what was timed.
+    """
     print(', '.join(f'{key} {value}' for key, value in machine.items()))
-    if args.operators is None:
-        tables = {'models': time_models(args, device)}
-    else:
-        tables = time_operators(args, device)
     for name, rows in tables.items():
         print(f'\n{name}, {args.mode}, {args.batch_size} images')
         print('\n'.join(format_table(rows)))
     if args.json:
-        report = dict(machine=machine, options=vars(args), tables=tables)
-        Path(args.json).write_text(json.dumps(report, indent=2) + '\n')
+        written = dict(machine=machine, options=vars(args), tables=tables)
+        Path(args.json).write_text(json.dumps(written, indent=2) + '\n')
 
 
 def time_models(args: argparse.Namespace, device: torch.device) -> list[dict]:
@@ -125,7 +152,7 @@ def time_models(args: argparse.Namespace, device: torch.device) -> list[dict]:
     rows = []
     for label, steps in made.items():
         row = _figures(label, times, baseline)
-        row['images/s'] = args.batch_size / times[label].median
+        row['images/s'] = args.batch_size * dist.get_world_size() / times[label].median
         row['variant'] = '+'.join(sorted(entrants[label].variants))
         row['dtype'] = entrants[label].dtype
         row['memory format'] = steps.memory_format
@@ -192,6 +219,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     return {
         'torch': torch.__version__,
         'device': f'{device} ({named})',
+        'processes': dist.get_world_size(),
         'threads': torch.get_num_threads(),
     }
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import timm
 import torch
 import torch.nn.functional as F  # noqa: N812
+from mmengine import dist
 from mmengine.config import Config
+from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmdwnet import hub
 from mmdwnet.apis.weights import build_model
@@ -149,6 +152,8 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
             memory_format = _best_memory_format(model, run, dtype)
         if 'compiled' in entrant.variants:
             model.compile()
+        if dist.is_distributed():
+            model = DistributedDataParallel(model)
         made = _steps(model, run, dtype, memory_format)
         for _ in range(2):
             made.step()
@@ -215,7 +220,8 @@ def _steps(model: nn.Module, run: Run, dtype: torch.dtype, memory_format: str) -
     images = torch.randn(run.batch_size, 3, run.input_size, run.input_size, device=run.device)
     images = images.contiguous(memory_format=_memory_format(memory_format))
     # mmpretrain's classifiers return something else unless told.
-    options = {} if type(model).__module__.startswith('timm.') else dict(mode='tensor')
+    own = any(isinstance(part, ImageClassifier) for part in model.modules())
+    options = dict(mode='tensor') if own else {}
     tensors = [*model.parameters(), *model.buffers()]
 
     def precision() -> AbstractContextManager:

@@ -1,5 +1,7 @@
 import json
+import os
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from mmdwnet.analysis.operator_steps import OPERATORS, Size, prepare
 
 ROOT = Path(__file__).parents[2]
 NANO = str(ROOT / 'configs' / 'demo' / 'dwnet_nano_digits.py')
+ONE_EACH = {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 TINY = ('--batch-size', 2, '--input-size', 32, '--rounds', 2)
 
 
@@ -59,6 +62,17 @@ def test_inference_against_a_named_baseline(run, tmp_path: Path) -> None:
     assert not any('saved MiB' in row for row in rows.values())
 
 
+def test_several_processes_add_up(tmp_path: Path) -> None:
+    file = tmp_path / 'figures.json'
+    tool = ROOT / 'tools' / 'analysis_tools' / 'benchmark.py'
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    options = ['--launcher', 'pytorch', '--mode', 'train', '--models', NANO, *TINY, '--json', file]
+    subprocess.run([*launch, tool, *map(str, options)], check=True, env={**os.environ, **ONE_EACH})
+    row = figures(file)[NANO]
+    assert row['images/s'] == pytest.approx(2 * 2 / row['ms'] * 1e3)
+    assert json.loads(file.read_text())['machine']['processes'] == 2
+
+
 @pytest.mark.parametrize('mode', ['infer', 'train'])
 def test_operators(run, tmp_path: Path, mode: str) -> None:
     file = tmp_path / 'figures.json'
@@ -96,6 +110,7 @@ def test_ways_compute_the_same(name: str) -> None:
         (('--models', f'{NANO}:quick'), "has no variant 'quick'"),
         (('--models', 'resnet18', '--baseline', 'resnet50'), '--baseline resnet50 is not timed'),
         (('--models', 'swin_tiny_patch4_window7_224', '--input-size', 3), 'cannot be run on'),
+        (('--launcher', 'pytorch'), 'is for --mode train'),
         (('--rounds', 0), '--rounds 0: give 1 or more'),
         (('--json', 'no/such/folder.json'), 'there is no such folder'),
         (('--device', 'abacus'), 'there is no device abacus'),
