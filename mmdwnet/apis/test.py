@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmdwnet.checkpoints.reading import check_exists
+from mmdwnet.deploy import fuse
 from mmdwnet.errors import UserError
 
 from . import checks, environment, weights
@@ -45,6 +46,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation: the config's tta_model"
     )
+    parser.add_argument(
+        '--fuse', action='store_true', help="fold the DWNet's BNs into the layers beside them"
+    )
     add_shared_options(parser)
     return parser.parse_args(argv)
 
@@ -65,6 +69,8 @@ def test(args: argparse.Namespace) -> dict[str, float]:
     check(cfg, args)
     if args.tta:
         use_tta(cfg)
+    if args.fuse:
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='FuseHook')]
     if args.check:
         print(f'{args.checkpoint} can be tested')
         return {}
@@ -125,7 +131,10 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
         checks.check_file(args.out)
     check_exists(args.checkpoint)
     checks.check_data(cfg, 'test')
-    weights.check_all_weights(args.checkpoint, weights.build_model(cfg))
+    model = weights.build_model(cfg)
+    weights.check_all_weights(args.checkpoint, model)
+    if args.fuse:
+        fuse(model.eval(), inplace=True)
 
 
 def use_tta(cfg: Config) -> None:

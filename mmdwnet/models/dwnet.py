@@ -10,13 +10,16 @@ from collections.abc import Sequence
 
 from mmcv.cnn import build_norm_layer
 from mmengine.registry import MODELS
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
+from mmdwnet.ops.functional import MAX_KERNEL, MIN_KERNEL
 
+from .feed_forward import FeedForward
 from .mixers import MIXERS
-from .swin_design import MLP_RATIO, NUM_STAGES, SwinDesign, nchw, nhwc, pad_to_multiple, parse_arch
+from .recompute import chain
+from .swin_design import NUM_STAGES, SwinDesign, pad_to_multiple, parse_arch
 
 ARCHITECTURES: dict[str, dict] = {
     'nano': dict(embed_dims=32, depths=(1, 1, 2, 1)),
@@ -34,12 +37,21 @@ class MixingBranch(nn.Module):
         window_size: Side of the mixer's kernels, odd.
         norm_cfg: Config of the norm layers.
         pad_to_window: Whether to zero-pad the map to a multiple of the window first.
+        recompute: Whether the backward pass computes norms and ReLUs again, instead of saving
+            their results.
     """
 
     def __init__(
-        self, channels: int, mixer: str, window_size: int, norm_cfg: dict, pad_to_window: bool
+        self,
+        channels: int,
+        mixer: str,
+        window_size: int,
+        norm_cfg: dict,
+        pad_to_window: bool,
+        recompute: bool,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         self.multiple = window_size if pad_to_window else 1
         self.conv0 = nn.Conv2d(channels, channels, 1, bias=False)
         self.bn0 = build_norm_layer(norm_cfg, channels)[1]
@@ -52,10 +64,10 @@ class MixingBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mix positions and channels: (N, C, H, W) to (N, C, H, W)."""
         h, w = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple)
-        x = self.relu(self.bn0(self.conv0(x)))
-        x = self.relu(self.bn(self.conv(x)))
-        return self.bn2(self.conv2(x))[..., :h, :w]
+        x = self.conv0(pad_to_multiple(x, self.multiple))
+        x = chain((self.bn0, self.relu), self.conv, x, self.recompute)
+        x = chain((self.bn, self.relu), self.conv2, x, self.recompute)
+        return self.bn2(x)[..., :h, :w]
 
 
 class DWBlock(nn.Module):
@@ -65,20 +77,25 @@ class DWBlock(nn.Module):
         channels: C of the (N, C, H, W) input and output.
         drop_path: Probability of dropping a branch.
         norm_cfg: Config of the BNs.
-        mixing: Arguments of `MixingBranch`: mixer, window_size, pad_to_window.
+        recompute: Whether the backward pass computes norms and activations again, instead of
+            saving their results.
+        mixing: Other arguments of `MixingBranch`: mixer, window_size, pad_to_window.
     """
 
-    def __init__(self, channels: int, drop_path: float, norm_cfg: dict, **mixing) -> None:
+    def __init__(
+        self, channels: int, drop_path: float, norm_cfg: dict, recompute: bool, **mixing
+    ) -> None:
         super().__init__()
-        self.attn2conv = MixingBranch(channels, norm_cfg=norm_cfg, **mixing)
+        self.recompute = recompute
+        self.attn2conv = MixingBranch(channels, norm_cfg=norm_cfg, recompute=recompute, **mixing)
         self.bn = build_norm_layer(norm_cfg, channels)[1]
-        self.mlp = Mlp(channels, MLP_RATIO * channels)
+        self.mlp = FeedForward(channels, recompute)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, C, H, W) to (N, C, H, W)."""
         x = x + self.drop_path(self.attn2conv(x))
-        return x + self.drop_path(nchw(self.mlp(nhwc(self.bn(x)))))
+        return x + self.drop_path(chain((self.bn,), self.mlp, x, self.recompute))
 
 
 @MODELS.register_module()
@@ -95,7 +112,7 @@ class DWNet(SwinDesign):
         mixer: Where the weights of the depth-wise product come from: 'static' (learned),
             'dynamic' (predicted per image) or 'inhomogeneous' (predicted per position). Defaults
             to 'static'.
-        window_size: Side of the depth-wise kernels, odd. Defaults to 7.
+        window_size: Side of the depth-wise kernels, odd, from 3 to 31. Defaults to 7.
         pad_to_window: Whether to zero-pad the map to a multiple of `window_size` before each
             mixing branch and crop it after. The released detectors and segmentors were trained
             so; at 224 x 224 it changes nothing. Defaults to False.
@@ -110,7 +127,8 @@ class DWNet(SwinDesign):
             trainable, as no classifier comes with them. Defaults to -1.
         norm_cfg: Config of the BNs; LayerNorms stay what they are. Defaults to
             dict(type='BN').
-        with_cp: Whether to save memory by recomputing each block in the backward pass. BNs count
+        with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
+            each block, 'selective' for the norms, ReLUs and GELU in it, which are quick. BNs count
             each batch once. Defaults to False.
         init_cfg: Initialisation, as in mmengine. By default linear layers draw from a truncated
             normal distribution of std 0.02, and all others keep torch's initialisation.
@@ -129,7 +147,7 @@ class DWNet(SwinDesign):
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         numbers = parse_arch('DWNet', arch, ARCHITECTURES, example='tiny')
@@ -138,10 +156,10 @@ class DWNet(SwinDesign):
             raise UserError(f'DWNet got embed_dims={embed_dims!r}: give a positive multiple of 4')
         if mixer not in MIXERS:
             raise UserError(f'DWNet has no mixer {mixer!r}: choose one of {sorted(MIXERS)}')
-        if not isinstance(window_size, int) or window_size < 1 or window_size % 2 == 0:
+        if window_size not in range(MIN_KERNEL, MAX_KERNEL + 1, 2):
             raise UserError(
                 f'DWNet got window_size={window_size!r}, but a window is centred on a position: '
-                'give an odd number, such as 7'
+                f'give an odd number from {MIN_KERNEL} to {MAX_KERNEL}, such as 7'
             )
         norm_cfg = norm_cfg or dict(type='BN')
 
@@ -150,6 +168,7 @@ class DWNet(SwinDesign):
                 channels,
                 drop_path,
                 norm_cfg,
+                recompute=with_cp == 'selective',
                 mixer=mixer,
                 window_size=window_size,
                 pad_to_window=pad_to_window,

@@ -14,12 +14,16 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
-from mmdwnet.ops import dynamic_depthwise_conv2d, inhomogeneous_depthwise_conv2d
+from mmdwnet.ops import (
+    DepthwiseConv2d,
+    dynamic_depthwise_conv2d,
+    inhomogeneous_depthwise_conv2d,
+)
 
 REDUCTION = 4
 
 
-class StaticMixer(nn.Conv2d):
+class StaticMixer(DepthwiseConv2d):
     """One learned kernel per channel, with a bias: a plain depth-wise convolution.
 
     Args:
@@ -29,7 +33,7 @@ class StaticMixer(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int, norm_cfg: dict) -> None:
-        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        super().__init__(channels, kernel_size)
 
 
 class DynamicMixer(nn.Module):
@@ -51,11 +55,12 @@ class DynamicMixer(nn.Module):
         self.conv2 = nn.Conv2d(hidden, channels * kernel_size**2, 1)
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         """Mix positions.
 
         Args:
             x: (N, C, H, W).
+            relu: Whether to clip the result at 0.
 
         Returns:
             (N, C, H, W).
@@ -72,7 +77,7 @@ class DynamicMixer(nn.Module):
             )
         hidden = self.relu(self.bn(self.conv1(x.mean((2, 3), keepdim=True))))
         weight = self.conv2(hidden).view(n, c, self.kernel_size, self.kernel_size)
-        return dynamic_depthwise_conv2d(x, weight, self.bias)
+        return dynamic_depthwise_conv2d(x, weight, self.bias, relu=relu)
 
 
 class InhomogeneousMixer(nn.Module):
@@ -101,19 +106,30 @@ class InhomogeneousMixer(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.conv2 = nn.Sequential(nn.Conv2d(hidden, groups * kernel_size**2, 1))
+        # What `mmdwnet.deploy.fuse` makes of the BN that follows, (C,) each.
+        self.scale: Tensor | None
+        self.bias: Tensor | None
+        self.register_buffer('scale', None)
+        self.register_buffer('bias', None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         """Mix positions.
 
         Args:
             x: (N, C, H, W).
+            relu: Whether to clip the result at 0.
 
         Returns:
             (N, C, H, W).
         """
-        weight = self.conv2(self.conv1(x))
+        hidden = self.conv1(x)
+        if not x.is_cuda:
+            # On the CPU the product reads maps of kernels in NCHW: turned round here, before they
+            # are predicted, that costs little.
+            hidden = hidden.contiguous()
+        weight = self.conv2(hidden)
         weight = weight.unflatten(1, (self.groups, self.kernel_size, self.kernel_size))
-        return inhomogeneous_depthwise_conv2d(x, weight)
+        return inhomogeneous_depthwise_conv2d(x, weight, self.bias, scale=self.scale, relu=relu)
 
 
 MIXERS = {

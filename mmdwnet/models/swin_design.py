@@ -7,8 +7,8 @@ Activations are (N, C, H, W) tensors in channels-last memory from the patch embe
 block: a linear layer sees them through a permuted view, never through a copy.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -16,14 +16,15 @@ import torch.nn.functional as F  # noqa: N812
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmdwnet.errors import UserError
 
+from .feed_forward import PositionwiseLinear
+from .recompute import statistics_kept
+
 NUM_STAGES = 4
 PATCH_SIZE = 4
-MLP_RATIO = 4
 
 
 class PatchEmbed(nn.Module):
@@ -54,14 +55,14 @@ class PatchMerging(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(4 * channels)
-        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.reduction = PositionwiseLinear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Merge (N, C, H, W) to (N, 2C, ceil(H / 2), ceil(W / 2))."""
         x = nhwc(pad_to_multiple(x, 2))
         # The order of the release, column by column; torch's unfold would go row by row.
         x = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], dim=-1)
-        return nchw(self.reduction(self.norm(x)))
+        return self.reduction(nchw(self.norm(x)))
 
 
 class Stage(nn.Module):
@@ -70,7 +71,7 @@ class Stage(nn.Module):
     Args:
         blocks: Modules from (N, C, H, W) to (N, C, H, W).
         downsample: The patch merging, if one follows the blocks.
-        with_cp: Whether to recompute the blocks' activations in the backward pass.
+        with_cp: Whether to recompute the blocks in the backward pass.
     """
 
     def __init__(
@@ -85,12 +86,8 @@ class Stage(nn.Module):
         """Apply the blocks, (N, C, H, W) to (N, C, H, W), without the patch merging."""
         for block in self.blocks:
             if self.with_cp and x.requires_grad:
-                x = checkpoint(
-                    block,
-                    x,
-                    use_reentrant=False,
-                    context_fn=partial(_checkpoint_contexts, block),
-                )
+                contexts = partial(_contexts, block)
+                x = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
             else:
                 x = block(x)
         return x
@@ -109,7 +106,8 @@ class SwinDesign(BaseModule):
         drop_path_rate: Rate of the last block; it grows linearly from 0 in the first.
         frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages.
         norm_cfg: Config of the norm layers of the outputs.
-        with_cp: Whether to recompute each block in the backward pass.
+        with_cp: What to recompute in the backward pass: False for nothing, True for each block,
+            'selective' for the norms and activations in it, which is up to the blocks.
         init_cfg: Initialisation, as in mmengine. By default linear layers (Conv1d is one along
             its channels) draw from a truncated normal distribution of std 0.02.
 
@@ -126,7 +124,7 @@ class SwinDesign(BaseModule):
         drop_path_rate: float,
         frozen_stages: int,
         norm_cfg: dict,
-        with_cp: bool,
+        with_cp: bool | str,
         init_cfg: dict | list[dict] | None,
     ) -> None:
         if init_cfg is None:
@@ -139,6 +137,8 @@ class SwinDesign(BaseModule):
             raise UserError(
                 f'{owner} got frozen_stages={frozen_stages!r}: give -1 (none) to {NUM_STAGES} (all)'
             )
+        if with_cp not in (False, True, 'selective'):
+            raise UserError(f"{owner} got with_cp={with_cp!r}: give False, True or 'selective'")
         self.out_indices = _parse_out_indices(owner, out_indices)
         self.frozen_stages = frozen_stages
 
@@ -151,7 +151,7 @@ class SwinDesign(BaseModule):
             channels = embed_dims * 2**i
             blocks = [build_block(i, j, channels, r) for j, r in enumerate(drop_paths[i].tolist())]
             downsample = PatchMerging(channels) if i < self.out_indices[-1] else None
-            self.layers.append(Stage(blocks, downsample, with_cp))
+            self.layers.append(Stage(blocks, downsample, with_cp is True))
         self._classifies = self.out_indices == (NUM_STAGES - 1,)
         if self._classifies:
             self.norm = nn.LayerNorm(embed_dims * 2 ** (NUM_STAGES - 1))
@@ -275,22 +275,6 @@ def _parse_out_indices(owner: str, out_indices: int | Sequence[int]) -> tuple[in
     return indices
 
 
-def _checkpoint_contexts(
-    block: nn.Module,
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return contexts for the forward pass and for its recomputation."""
-    return nullcontext(), _statistics_kept(block)
-
-
-@contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Keep BNs from counting a batch again while a checkpointed block is recomputed."""
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm)]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, kept, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Return contexts for a checkpointed block's forward pass and for its recomputation."""
+    return nullcontext(), statistics_kept([block])

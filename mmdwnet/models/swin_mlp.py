@@ -11,12 +11,14 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F  # noqa: N812
 from mmengine.registry import MODELS
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 
-from .swin_design import MLP_RATIO, NUM_STAGES, PATCH_SIZE, SwinDesign, nchw, nhwc, parse_arch
+from .feed_forward import FeedForward
+from .recompute import chain
+from .swin_design import NUM_STAGES, PATCH_SIZE, SwinDesign, nchw, nhwc, parse_arch
 
 TINY = dict(embed_dims=96, depths=(2, 2, 6, 2))
 ARCHITECTURES: dict[str, dict] = {  # cN: N channels per head
@@ -68,22 +70,26 @@ class SwinMLPBlock(nn.Module):
     Args:
         channels: C of the (N, C, H, W) input and output.
         drop_path: Probability of dropping a branch.
+        recompute: Whether the backward pass computes norms and GELU again, instead of saving their
+            results.
         spatial: Arguments of `SpatialMLP`: num_heads, window_size, shift.
     """
 
-    def __init__(self, channels: int, drop_path: float, **spatial) -> None:
+    def __init__(self, channels: int, drop_path: float, recompute: bool, **spatial) -> None:
         super().__init__()
+        self.recompute = recompute
         self.norm1 = nn.LayerNorm(channels)
         self.spatial_mlp = SpatialMLP(**spatial)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Mlp(channels, MLP_RATIO * channels)
+        self.mlp = FeedForward(channels, recompute)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, C, H, W) to (N, C, H, W)."""
         x = nhwc(x)
         x = x + self.drop_path(self.spatial_mlp(self.norm1(x)))
-        return nchw(x + self.drop_path(self.mlp(self.norm2(x))))
+        mixed = chain((self.norm2,), lambda y: self.mlp(nchw(y)), x, self.recompute)
+        return nchw(x) + self.drop_path(mixed)
 
 
 @MODELS.register_module()
@@ -117,8 +123,9 @@ class SwinMLP(SwinDesign):
             Defaults to -1.
         norm_cfg: Config of the norm layers of the outputs in dense prediction; the classifier's
             and those inside are LayerNorms. Defaults to dict(type='LN').
-        with_cp: Whether to save memory by recomputing each block in the backward pass. Defaults
-            to False.
+        with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
+            each block, 'selective' for the norms and GELU in it, which are quick. Defaults to
+            False.
         init_cfg: Initialisation, as in mmengine. By default linear layers and spatial MLPs draw
             from a truncated normal distribution of std 0.02, and all others keep torch's
             initialisation.
@@ -135,7 +142,7 @@ class SwinMLP(SwinDesign):
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
         norm_cfg: dict | None = None,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         numbers = parse_arch('SwinMLP', arch, ARCHITECTURES, example='tiny_c24')
@@ -163,6 +170,7 @@ class SwinMLP(SwinDesign):
             return SwinMLPBlock(
                 channels,
                 drop_path,
+                recompute=with_cp == 'selective',
                 num_heads=num_heads[stage],
                 window_size=min(window_size, side),
                 shift=window_size // 2 if shifted else 0,

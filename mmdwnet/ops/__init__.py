@@ -1,5 +1,31 @@
-"""Depth-wise products whose kernels are predicted from the input."""
+"""Depth-wise products: one kernel per channel, per image, or per image and position.
 
-from .depthwise import dynamic_depthwise_conv2d, inhomogeneous_depthwise_conv2d
+Usable on its own: needs torch alone, and Triton for the kernels on CUDA. One file per concern:
 
-__all__ = ['dynamic_depthwise_conv2d', 'inhomogeneous_depthwise_conv2d']
+| file            | what is in it                                                     |
+|-----------------|-------------------------------------------------------------------|
+| `functional.py` | the public functions: their contract, and the choice of a backend |
+| `modules.py`    | the same as modules                                               |
+| `library.py`    | the operators that torch knows: shapes, gradients, FLOPs          |
+| `plain.py`      | backend 'torch': differentiable torch functions                   |
+| `cpu.py`        | backend 'cpu': the quickest compositions of torch's CPU kernels   |
+| `cuda.py`       | backend 'triton': launches the kernels of `kernels.py`            |
+"""
+
+from .functional import (
+    depthwise_conv2d,
+    dynamic_depthwise_conv2d,
+    idynamic,
+    inhomogeneous_depthwise_conv2d,
+)
+from .modules import DepthwiseConv2d, DynamicDepthwiseConv2d, InhomogeneousDepthwiseConv2d
+
+__all__ = [
+    'DepthwiseConv2d',
+    'DynamicDepthwiseConv2d',
+    'InhomogeneousDepthwiseConv2d',
+    'depthwise_conv2d',
+    'dynamic_depthwise_conv2d',
+    'idynamic',
+    'inhomogeneous_depthwise_conv2d',
+]

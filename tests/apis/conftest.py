@@ -1,30 +1,15 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
 
 from mmdwnet.apis import test, train
 
 CONFIG = str(Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py')
 COMMANDS = {'train': train.main, 'test': test.main}
-
-
-def forget() -> None:
-    """Drops what mmengine keeps of a run, such as a logger on the stdout of that time."""
-    for kept in (MMLogger, DefaultScope, Visualizer):
-        kept._instance_dict.clear()
-
-
-@pytest.fixture(autouse=True)
-def _no_traces() -> Iterator[None]:
-    yield
-    forget()
 
 
 @pytest.fixture
@@ -63,7 +48,10 @@ def options(data_root: Path) -> list[str]:
 
 @pytest.fixture
 def command(
-    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
+    tmp_path: Path,
+    options: list[str],
+    capsys: pytest.CaptureFixture,
+    forget: Callable[[], None],
 ) -> Callable[..., tuple[int, str]]:
     """Runs train or test on `data_root` in this process; returns the exit code and stderr."""
 

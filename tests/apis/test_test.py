@@ -83,3 +83,15 @@ def test_tta_averages_an_image_and_its_mirror(command, config, checkpoint: Path,
     assert len(scores['tta']) == len(scores['plain']) == 10
     assert not torch.allclose(scores['tta'][0], scores['plain'][0])
     assert torch.stack(scores['tta']).sum(1) == pytest.approx(1)
+
+
+def test_fused_predictions_are_the_same(command, config, checkpoint: Path, tmp_path: Path):
+    scores = {}
+    for name, *options in (('plain',), ('fused', '--fuse')):
+        out = str(tmp_path / f'{name}.pkl')
+        args = (str(checkpoint), '--out', out, '--work-dir', str(tmp_path / name), *options)
+        assert command('test', config, *args)[0] == 0
+        predictions = pickle.loads(Path(out).read_bytes())
+        scores[name] = torch.stack([p['pred_score'] for p in predictions])
+    torch.testing.assert_close(scores['fused'], scores['plain'], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(scores['fused'], scores['plain'])  # as rounded otherwise

@@ -1,19 +1,8 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor
 
 from mmdwnet import DWNet
-
-
-@pytest.fixture(autouse=True)
-def _new_log() -> Iterator[None]:
-    """Lets a test see what it logs: mmengine keeps the stdout of the first who does."""
-    MMLogger._instance_dict.clear()
-    yield
-    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')

@@ -48,6 +48,7 @@ def test_norm_cfg_sets_all_but_the_layer_norms():
         (dict(arch=dict(embed_dims=32, depths=(1, 1, 0, 1))), r'at least 1'),
         (dict(arch=dict(embed_dims=30, depths=(1, 1, 1, 1))), 'embed_dims=30'),
         (dict(window_size=6), 'window_size=6, .* odd number'),
+        (dict(window_size=33), 'window_size=33, .* 3 to 31'),
         (dict(mixer='attention'), "no mixer 'attention': choose one of"),
         (
             dict(arch=dict(embed_dims=48, depths=(1, 1, 1, 1)), mixer='inhomogeneous'),

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 import mmdwnet
+from mmdwnet import DWNet
+from mmdwnet.analysis.timing import saved_bytes
 from mmdwnet.errors import UserError
 
 from .nano import KINDS, images, nano, total
@@ -118,6 +120,34 @@ def test_checkpointing_saves_memory(kind):
     assert saved_bytes(nano(kind, with_cp=True)) < 0.3 * saved_bytes(nano(kind))
 
 
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('autocast', [False, True])
+def test_selective_checkpointing_changes_nothing(kind, autocast):
+    options = dict(drop_path_rate=0.3, frozen_stages=1, out_indices=(0, 1, 2, 3))
+    stored = nano(kind, **options).train()
+    recomputed = nano(kind, with_cp='selective', **options).train()
+    losses = []
+    for backbone in (stored, recomputed):
+        if not autocast:
+            backbone.double()
+        torch.manual_seed(1)
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            losses.append(total(backbone(images() if autocast else images().double())))
+        losses[-1].backward()
+    assert losses[0] == losses[1]
+    for (key, a), b in zip(stored.named_parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=lambda text, key=key: f'{key}: {text}')
+    torch.testing.assert_close(stored.state_dict(), recomputed.state_dict(), rtol=0, atol=0)
+
+
+def test_selective_checkpointing_saves_two_fifths_of_tiny():
+    def kept_bytes(with_cp: bool | str) -> int:
+        backbone = DWNet('tiny', with_cp=with_cp).train()
+        return saved_bytes(lambda: total(backbone(images(2, 224, 224))), backbone.parameters())
+
+    assert kept_bytes('selective') <= 0.6 * kept_bytes(False)
+
+
 @pytest.mark.parametrize(
     ('kind', 'layers'), [('static', ['mlp.fc1']), ('swin_mlp', ['mlp.fc1', 'spatial_mlp'])]
 )
@@ -178,6 +208,7 @@ def test_compiles_without_graph_breaks(kind):
         (dict(out_indices=()), r'out_indices=\(\)'),
         (dict(drop_path_rate=1.0), 'drop_path_rate=1.0'),
         (dict(frozen_stages=5), 'frozen_stages=5'),
+        (dict(with_cp='some'), r"with_cp='some': give False, True or 'selective'"),
     ],
 )
 @pytest.mark.parametrize('name', CLASSES)

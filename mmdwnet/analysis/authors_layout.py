@@ -1,0 +1,70 @@
+"""DWNet in the memory layout that its authors wrote it in: the baseline that ours is timed against.
+
+Between branches activations are tokens (N, L, C); each mixing branch copies them to NCHW memory,
+runs there, and copies its output back. Tokens are what a channels-last map has in memory, so here
+they are viewed as one, and what works on tokens is shared with DWNet: embedding, patch merging,
+norms. Where the authors' code can be read in several ways the baseline has the
+quickest: the BN before the feed-forward takes the tokens without another copy.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mmdwnet.errors import UserError
+from mmdwnet.models.dwnet import DWBlock
+from mmdwnet.models.mixers import StaticMixer
+from mmdwnet.models.swin_design import nchw, nhwc, pad_to_multiple
+
+
+class AuthorsBlock(nn.Module):
+    """A DWNet's block in the authors' layout, with the block's own modules under their names.
+
+    Args:
+        block: The block, with a static mixer.
+    """
+
+    def __init__(self, block: DWBlock) -> None:
+        super().__init__()
+        self.attn2conv = block.attn2conv
+        self.bn = block.bn
+        self.mlp = block.mlp
+        self.drop_path = block.drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform (N, C, H, W) to (N, C, H, W), both in channels-last memory."""
+        h, w = x.shape[-2:]
+        parts = self.attn2conv
+        y = pad_to_multiple(x.contiguous(), parts.multiple)
+        y = parts.relu(parts.bn0(parts.conv0(y)))
+        # torch's convolution, whatever the mixer itself would choose.
+        weight, bias = (parts.conv.get_parameter(name) for name in ('weight', 'bias'))
+        y = F.conv2d(y, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
+        y = parts.bn2(parts.conv2(parts.relu(parts.bn(y))))[..., :h, :w]
+        x = x + self.drop_path(y.contiguous(memory_format=torch.channels_last))
+        # torch's linear layers, likewise.
+        y = F.gelu(F.linear(nhwc(self.bn(x)), self.mlp.fc1.weight, self.mlp.fc1.bias))
+        return x + self.drop_path(nchw(F.linear(y, self.mlp.fc2.weight, self.mlp.fc2.bias)))
+
+
+def to_authors_layout(model: nn.Module) -> nn.Module:
+    """Puts the blocks of a DWNet into the authors' layout; state dict and outputs stay the same.
+
+    Args:
+        model: A backbone, or what has one; changed in place.
+
+    Returns:
+        `model`.
+
+    Raises:
+        UserError: It has no DWNet, or one whose mixers predict their kernels.
+    """
+    blocks = {name: part for name, part in model.named_modules() if isinstance(part, DWBlock)}
+    if not blocks or not all(isinstance(b.attn2conv.conv, StaticMixer) for b in blocks.values()):
+        raise UserError(
+            "only a DWNet with static mixers has a baseline in the authors' layout: name one such "
+            'as dwnet_tiny_nchw'
+        )
+    for name, block in blocks.items():
+        model.set_submodule(name, AuthorsBlock(block))
+    return model

@@ -1,0 +1,29 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+
+
+@pytest.fixture
+def forget() -> Callable[[], None]:
+    """Drops what mmengine keeps of a run, such as a logger on the stdout of that time.
+
+    Runs of the same second have the same name, under which each class finds its instance again.
+    """
+
+    def drop() -> None:
+        kept = [MMLogger, DefaultScope, Visualizer]
+        while kept:
+            kept += (one := kept.pop()).__subclasses__()
+            one._instance_dict.clear()
+
+    return drop
+
+
+@pytest.fixture(autouse=True)
+def _no_traces(forget: Callable[[], None]) -> Iterator[None]:
+    forget()
+    yield
+    forget()

@@ -1,0 +1,44 @@
+"""A compiled DWNet computes what it did, in the dtype that was asked for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdwnet.apis.weights import build_model
+from mmdwnet.deploy import compile
+from mmdwnet.errors import UserError
+
+from ..models.nano import images, nano
+from .trained import assert_close, bns, trained
+
+NANO = Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py'
+
+
+@torch.no_grad()
+def test_all_sizes_at_once():
+    backbone = trained(nano('inhomogeneous', out_indices=(0, 1, 2, 3), pad_to_window=True))
+    compiled = compile(backbone, dynamic=True)
+    for size in ((64, 64), (32, 96), (50, 75), (128, 64)):
+        expected = backbone(images(2, *size))
+        for got, out in zip(compiled(images(2, *size)), expected, strict=True):
+            assert_close(got, out)
+            assert got.is_contiguous()
+    assert bns(backbone)
+
+
+@torch.no_grad()
+def test_backbone_has_a_dtype_of_its_own():
+    model = trained(build_model(Config.fromfile(NANO)))
+    compiled = compile(model, torch.bfloat16)
+    assert_close(
+        compiled(images(4, 32, 32), mode='tensor'), model(images(4, 32, 32), mode='tensor'), 0.05
+    )
+    assert {p.dtype for p in compiled.backbone.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in compiled.head.parameters()} == {torch.float32}
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(UserError, match=r'dtype=torch.int8: give one of torch.float32, '):
+        compile(nano().eval(), torch.int8)
