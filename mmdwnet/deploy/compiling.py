@@ -1,5 +1,6 @@
 """Compiles the DWNet of a model for inference."""
 
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -33,14 +34,22 @@ def compile(
     Returns:
         The compiled model, for inference. The first call, and without `dynamic` the first with each
         size, takes the time of the compilation. Without `dynamic` the program is the quicker one,
-        but torch makes only so many (`torch._dynamo.config.recompile_limit`) before it gives up.
+        but torch makes no more than `torch._dynamo.config.recompile_limit` of them, and runs
+        further sizes uncompiled.
 
     Raises:
-        UserError: As for `fuse`, or if `dtype` is none of the three.
+        UserError: As for `fuse`; or if `dtype` is none of the three, or the model is on the CPU and
+            there is no C++ compiler.
     """
     if dtype not in DTYPES:
         raise UserError(f'compile() got dtype={dtype}: give one of {", ".join(map(str, DTYPES))}')
     model = fuse(model)
+    compiler = inductor.cpp.cxx[1]
+    if next(model.parameters()).device.type == 'cpu' and shutil.which(compiler) is None:
+        raise UserError(
+            f'compile() needs a C++ compiler on the CPU, and there is no {compiler}: install it, '
+            'or name another in the environment variable CXX'
+        )
     for name, part in list(model.named_modules()):
         if isinstance(part, DWNet):
             compiled = CompiledBackbone(part, dtype, dynamic)

@@ -1,6 +1,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,11 +56,19 @@ def test_training_of_our_models_and_timms(run, tmp_path: Path) -> None:
 
 def test_inference_against_a_named_baseline(run, tmp_path: Path) -> None:
     file = tmp_path / 'figures.json'
-    names = [NANO, f'{NANO}:fused+compiled', 'resnet18', 'vit_tiny_patch16_224']
+    names = [NANO, f'{NANO}:fused', 'resnet18', 'vit_tiny_patch16_224']
     run('--models', *names, *TINY, '--dtype', 'bfloat16', '--baseline', 'resnet18', '--json', file)
     rows = figures(file)
     assert rows['resnet18']['speed / resnet18'] == 1
     assert not any('saved MiB' in row for row in rows.values())
+
+
+@pytest.mark.skipif(shutil.which('g++') is None, reason='needs g++')
+def test_compiled_inference(run, tmp_path: Path) -> None:
+    file = tmp_path / 'figures.json'
+    run('--models', f'{NANO}:fused+compiled:bfloat16', *TINY, '--json', file)
+    (row,) = figures(file).values()
+    assert (row['variant'], row['dtype']) == ('compiled+fused', 'bfloat16')
 
 
 def test_several_processes_add_up(tmp_path: Path) -> None:

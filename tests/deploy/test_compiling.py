@@ -1,5 +1,6 @@
 """A compiled DWNet computes what it did, in the dtype that was asked for."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from mmdwnet.errors import UserError
 from ..models.nano import images, nano
 from .trained import assert_close, bns, trained
 
+needs_compiler = pytest.mark.skipif(shutil.which('g++') is None, reason='needs g++')
 NANO = Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py'
 
 
+@needs_compiler
 @torch.no_grad()
 def test_all_sizes_at_once():
     backbone = trained(nano('inhomogeneous', out_indices=(0, 1, 2, 3), pad_to_window=True))
@@ -28,6 +31,7 @@ def test_all_sizes_at_once():
     assert bns(backbone)
 
 
+@needs_compiler
 @torch.no_grad()
 def test_backbone_has_a_dtype_of_its_own():
     model = trained(build_model(Config.fromfile(NANO)))
@@ -42,3 +46,9 @@ def test_backbone_has_a_dtype_of_its_own():
 def test_other_dtypes_are_refused():
     with pytest.raises(UserError, match=r'dtype=torch.int8: give one of torch.float32, '):
         compile(nano().eval(), torch.int8)
+
+
+def test_missing_compiler_is_told(monkeypatch):
+    monkeypatch.setenv('PATH', '')
+    with pytest.raises(UserError, match=r'needs a C\+\+ compiler .* install it, or name another'):
+        compile(nano().eval())
