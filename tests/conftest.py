@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
@@ -27,3 +28,11 @@ def _no_traces(forget: Callable[[], None]) -> Iterator[None]:
     forget()
     yield
     forget()
+
+
+@pytest.fixture
+def compiler() -> Iterator[None]:
+    """A torch.compile that has not seen other sizes, which it would take for dynamic now."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()

@@ -64,6 +64,7 @@ def test_inference_against_a_named_baseline(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which('g++') is None, reason='needs g++')
+@pytest.mark.usefixtures('compiler')
 def test_compiled_inference(run, tmp_path: Path) -> None:
     file = tmp_path / 'figures.json'
     run('--models', f'{NANO}:fused+compiled:bfloat16', *TINY, '--json', file)

@@ -19,6 +19,7 @@ NANO = Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py'
 
 
 @needs_compiler
+@pytest.mark.usefixtures('compiler')
 @torch.no_grad()
 def test_all_sizes_at_once():
     backbone = trained(nano('inhomogeneous', out_indices=(0, 1, 2, 3), pad_to_window=True))
@@ -32,6 +33,7 @@ def test_all_sizes_at_once():
 
 
 @needs_compiler
+@pytest.mark.usefixtures('compiler')
 @torch.no_grad()
 def test_backbone_has_a_dtype_of_its_own():
     model = trained(build_model(Config.fromfile(NANO)))

@@ -40,6 +40,7 @@ def test_operators_are_what_they_declare(memory_format):
         torch.library.opcheck(operator, arguments)
 
 
+@pytest.mark.usefixtures('compiler')
 @pytest.mark.parametrize('name', OPERATORS)
 def test_compiler_and_exporter_see_one_node(name):
     *tensors, _ = (t.float() for t in reference.inputs(name, n=2, c=4, groups=2, h=5, w=6, k=3))
