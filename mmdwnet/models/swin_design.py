@@ -151,7 +151,7 @@ class SwinDesign(BaseModule):
             channels = embed_dims * 2**i
             blocks = [build_block(i, j, channels, r) for j, r in enumerate(drop_paths[i].tolist())]
             downsample = PatchMerging(channels) if i < self.out_indices[-1] else None
-            self.layers.append(Stage(blocks, downsample, with_cp is True))
+            self.layers.append(Stage(blocks, downsample, with_cp not in (False, 'selective')))
         self._classifies = self.out_indices == (NUM_STAGES - 1,)
         if self._classifies:
             self.norm = nn.LayerNorm(embed_dims * 2 ** (NUM_STAGES - 1))

@@ -104,7 +104,8 @@ def test_checkpointing_changes_neither_gradients_nor_statistics(kind):
 
 
 @pytest.mark.parametrize('kind', ['static', 'swin_mlp'])
-def test_checkpointing_saves_memory(kind):
+@pytest.mark.parametrize('with_cp', [True, 1])  # --cfg-options model.backbone.with_cp=1
+def test_checkpointing_saves_memory(kind, with_cp):
     def saved_bytes(backbone: nn.Module) -> int:
         count = 0
 
@@ -117,7 +118,7 @@ def test_checkpointing_saves_memory(kind):
             backbone.train()(images())
         return count
 
-    assert saved_bytes(nano(kind, with_cp=True)) < 0.3 * saved_bytes(nano(kind))
+    assert saved_bytes(nano(kind, with_cp=with_cp)) < 0.3 * saved_bytes(nano(kind))
 
 
 @pytest.mark.parametrize('kind', KINDS)
