@@ -60,8 +60,8 @@ def fuse(model: nn.Module, inplace: bool = False) -> nn.Module:
         for name, part in list(backbone.named_children()):
             if isinstance(part, _BatchNorm):
                 setattr(backbone, name, ChannelAffine(part))
-        backbone.requires_grad_(False)
-    return model.eval()
+        backbone.eval().requires_grad_(False)
+    return model
 
 
 class FusedBlock(nn.Module):

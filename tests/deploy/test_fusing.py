@@ -82,6 +82,14 @@ def test_copy_leaves_the_model_and_in_place_changes_it():
     assert fuse(backbone, inplace=True) is backbone  # nothing is left to do
 
 
+def test_other_parts_stay_in_their_mode():
+    model = nn.Sequential(trained(nano()), nn.Dropout())
+    model[1].train()
+    fuse(model, inplace=True)
+    assert model[1].training
+    assert not any(part.training for part in model[0].modules())
+
+
 @pytest.mark.parametrize(
     ('model', 'sentence'),
     [
