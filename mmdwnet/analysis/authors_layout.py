@@ -3,8 +3,8 @@
 Between branches activations are tokens (N, L, C); each mixing branch copies them to NCHW memory,
 runs there, and copies its output back. Tokens are what a channels-last map has in memory, so here
 they are viewed as one, and what works on tokens is shared with DWNet: embedding, patch merging,
-norms. Where the authors' code can be read in several ways the baseline has the
-quickest: the BN before the feed-forward takes the tokens without another copy.
+norms. Where the authors' code can be read in several ways the baseline has the quickest: the BN
+before the feed-forward takes the tokens without another copy.
 """
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 from mmdwnet.models.dwnet import DWBlock
+from mmdwnet.models.maps import nchw, nhwc, pad_to_multiple
 from mmdwnet.models.mixers import StaticMixer
-from mmdwnet.models.swin_design import nchw, nhwc, pad_to_multiple
 
 
 class AuthorsBlock(nn.Module):

@@ -24,8 +24,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmdwnet.errors import UserError
 from mmdwnet.models.dwnet import DWBlock, DWNet, MixingBranch
+from mmdwnet.models.maps import pad_to_multiple
 from mmdwnet.models.mixers import DynamicMixer, InhomogeneousMixer, StaticMixer
-from mmdwnet.models.swin_design import pad_to_multiple
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ from mmdwnet.errors import UserError
 from mmdwnet.ops.functional import MAX_KERNEL, MIN_KERNEL
 
 from .feed_forward import FeedForward
+from .maps import pad_to_multiple
 from .mixers import MIXERS
 from .recompute import chain
-from .swin_design import NUM_STAGES, SwinDesign, pad_to_multiple, parse_arch
+from .swin_design import NUM_STAGES, SwinDesign, parse_arch
 
 ARCHITECTURES: dict[str, dict] = {
     'nano': dict(embed_dims=32, depths=(1, 1, 2, 1)),

@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mmdwnet.ops.functional import HAS_ONEDNN
+
+from .maps import nchw, nhwc
 from .recompute import chain
 
 MLP_RATIO = 4
-
-# Asked once, as a compiled function could not ask.
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 
 class PositionwiseLinear(nn.Linear):
@@ -19,7 +19,7 @@ class PositionwiseLinear(nn.Linear):
         """Map (N, C, H, W) to (N, C', H, W), both in channels-last memory."""
         if _is_quicker_as_convolution(input):
             return F.conv2d(input, self.weight[:, :, None, None], self.bias)
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return nchw(super().forward(nhwc(input)))
 
 
 class FeedForward(nn.Module):
@@ -49,7 +49,7 @@ def _is_quicker_as_convolution(x: Tensor) -> bool:
     oneDNN, which took half the time on an AMD processor with AVX-512, forwards and backwards. In
     bfloat16 both go to oneDNN; there the convolution was quicker forwards, but not backwards.
     """
-    if not _HAS_ONEDNN or x.device.type != 'cpu':
+    if not HAS_ONEDNN or x.device.type != 'cpu':
         return False
     in_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
     return in_float32 or not torch.is_grad_enabled()

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from mmdwnet.errors import UserError
 
 from .feed_forward import PositionwiseLinear
+from .maps import nchw, nhwc, pad_to_multiple
 from .recompute import statistics_kept
 
 NUM_STAGES = 4
@@ -242,25 +242,9 @@ def parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict], example:
     return {**numbers, 'depths': depths}
 
 
-def nhwc(x: Tensor) -> Tensor:
-    """View (N, C, H, W) as (N, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
-
-
-def nchw(x: Tensor) -> Tensor:
-    """View (N, H, W, C) as (N, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
-
-
 def normalise(norm: nn.Module, x: Tensor) -> Tensor:
     """Apply a norm layer to (N, C, H, W); a LayerNorm over the channels of each position."""
     return nchw(norm(nhwc(x))) if isinstance(norm, nn.LayerNorm) else norm(x)
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Zero-pad (N, C, H, W) at the bottom and right until `multiple` divides H and W."""
-    pad_h, pad_w = (-size % multiple for size in x.shape[-2:])
-    return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
 
 
 def _parse_out_indices(owner: str, out_indices: int | Sequence[int]) -> tuple[int, ...]:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from mmdwnet.errors import UserError
 
 from .feed_forward import FeedForward
+from .maps import nchw, nhwc
 from .recompute import chain
-from .swin_design import NUM_STAGES, PATCH_SIZE, SwinDesign, nchw, nhwc, parse_arch
+from .swin_design import NUM_STAGES, PATCH_SIZE, SwinDesign, parse_arch
 
 TINY = dict(embed_dims=96, depths=(2, 2, 6, 2))
 ARCHITECTURES: dict[str, dict] = {  # cN: N channels per head

@@ -23,7 +23,7 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 BACKENDS = ('torch', *library.OPERATORS)
 
 # Asked once, as a compiled function could not ask.
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+HAS_ONEDNN = torch.backends.mkldnn.is_available()
 _HAS_TRITON = importlib.util.find_spec('triton') is not None
 # Whether Triton runs kernels as Python, on tensors of any device.
 _INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -236,7 +236,7 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
             return 'torch'
         if x.device.type == 'cuda' and _HAS_TRITON:
             return 'triton'
-        if x.device.type == 'cpu' and native and _HAS_ONEDNN:
+        if x.device.type == 'cpu' and native and HAS_ONEDNN:
             return 'cpu'
         return 'torch'
     if backend not in BACKENDS:

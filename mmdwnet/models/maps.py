@@ -1,0 +1,20 @@
+"""Views of maps, and padding."""
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+def nhwc(x: Tensor) -> Tensor:
+    """View (N, C, H, W) as (N, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
+
+
+def nchw(x: Tensor) -> Tensor:
+    """View (N, H, W, C) as (N, C, H, W)."""
+    return x.permute(0, 3, 1, 2)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Zero-pad (N, C, H, W) at the bottom and right until `multiple` divides H and W."""
+    pad_h, pad_w = (-size % multiple for size in x.shape[-2:])
+    return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
