@@ -1,7 +1,5 @@
 """Fusing while a runner tests."""
 
-from copy import deepcopy
-
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -31,8 +29,8 @@ class FuseHook(Hook):
             runner: The runner.
         """
         self._model = runner.model
-        model = deepcopy(runner.model.module if is_model_wrapper(runner.model) else runner.model)
-        runner.model = fuse(model.eval(), inplace=True)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        runner.model = fuse(model.eval())
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Puts the model back.
