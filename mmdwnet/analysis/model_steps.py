@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from mmengine import dist
 from mmengine.config import Config
-from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -154,7 +153,9 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
             model.compile()
         if dist.is_distributed():
             model = DistributedDataParallel(model)
-        made = _steps(model, run, dtype, memory_format)
+        # mmpretrain's classifiers return something else unless told.
+        options = {} if own is None else dict(mode='tensor')
+        made = _steps(model, run, dtype, memory_format, **options)
         for _ in range(2):
             made.step()
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -215,13 +216,12 @@ def _memory_format(name: str) -> torch.memory_format:
     return torch.channels_last if name == 'channels_last' else torch.contiguous_format
 
 
-def _steps(model: nn.Module, run: Run, dtype: torch.dtype, memory_format: str) -> ModelSteps:
-    """Makes the functions to be timed, with images in a memory format."""
+def _steps(
+    model: nn.Module, run: Run, dtype: torch.dtype, memory_format: str, **options: str
+) -> ModelSteps:
+    """Makes the functions to be timed, with images in a memory format and options of `model`."""
     images = torch.randn(run.batch_size, 3, run.input_size, run.input_size, device=run.device)
     images = images.contiguous(memory_format=_memory_format(memory_format))
-    # mmpretrain's classifiers return something else unless told.
-    own = any(isinstance(part, ImageClassifier) for part in model.modules())
-    options = dict(mode='tensor') if own else {}
     tensors = [*model.parameters(), *model.buffers()]
 
     def precision() -> AbstractContextManager:

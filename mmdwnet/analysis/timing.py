@@ -75,9 +75,8 @@ def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor]) -> 
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        loss = (
-            forward()
-        )  # its graph is alive until counted, so that no storage takes another's address
+        # Its graph is alive until counted, so that no storage takes another's address.
+        loss = forward()
     # Where a model has hooks of its own, ours do not see what those keep.
     saved += [tensor for tensor in _tensors() if id(tensor) not in before]
     del loss
