@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,3 +37,10 @@ def compiler() -> Iterator[None]:
     torch.compiler.reset()
     yield
     torch.compiler.reset()
+
+
+@pytest.fixture
+def cpp_compiler(compiler: None) -> None:
+    """The same where it makes programs for the CPU."""
+    if shutil.which('g++') is None:
+        pytest.skip('torch.compile needs g++')

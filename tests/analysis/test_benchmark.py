@@ -1,7 +1,6 @@
 import json
 import os
 import runpy
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,8 +62,7 @@ def test_inference_against_a_named_baseline(run, tmp_path: Path) -> None:
     assert not any('saved MiB' in row for row in rows.values())
 
 
-@pytest.mark.skipif(shutil.which('g++') is None, reason='needs g++')
-@pytest.mark.usefixtures('compiler')
+@pytest.mark.usefixtures('cpp_compiler')
 def test_compiled_inference(run, tmp_path: Path) -> None:
     file = tmp_path / 'figures.json'
     run('--models', f'{NANO}:fused+compiled:bfloat16', *TINY, '--json', file)

@@ -1,6 +1,5 @@
 """A compiled DWNet computes what it did, in the dtype that was asked for."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,10 @@ from mmdwnet.errors import UserError
 from ..models.nano import images, nano
 from .trained import assert_close, bns, trained
 
-needs_compiler = pytest.mark.skipif(shutil.which('g++') is None, reason='needs g++')
 NANO = Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py'
 
 
-@needs_compiler
-@pytest.mark.usefixtures('compiler')
+@pytest.mark.usefixtures('cpp_compiler')
 @torch.no_grad()
 def test_all_sizes_at_once():
     backbone = trained(nano('inhomogeneous', out_indices=(0, 1, 2, 3), pad_to_window=True))
@@ -32,8 +29,7 @@ def test_all_sizes_at_once():
     assert bns(backbone)
 
 
-@needs_compiler
-@pytest.mark.usefixtures('compiler')
+@pytest.mark.usefixtures('cpp_compiler')
 @torch.no_grad()
 def test_backbone_has_a_dtype_of_its_own():
     model = trained(build_model(Config.fromfile(NANO)))
