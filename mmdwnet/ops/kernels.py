@@ -15,6 +15,17 @@ import triton.language as tl
 
 
 @triton.jit
+def positions(H, W, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
+    """Return a program's image, and the rows and columns of its tile, which may end outside."""
+    tiles_w = tl.cdiv(W, TILE_W)
+    tiles = tl.cdiv(H, TILE_H) * tiles_w
+    tile = tl.program_id(0) % tiles
+    image = (tl.program_id(0) // tiles).to(tl.int64)
+    p = tl.arange(0, TILE_H * TILE_W)
+    return image, (tile // tiles_w) * TILE_H + p // TILE_W, (tile % tiles_w) * TILE_W + p % TILE_W
+
+
+@triton.jit
 def product(
     x,
     weight,
@@ -48,13 +59,7 @@ def product(
     is the gradient for the input, of `x` as the output's gradient: from
     `h - i + K // 2, w - j + K // 2` come both x and the weight's position.
     """
-    tiles_w = tl.cdiv(W, TILE_W)
-    tiles = tl.cdiv(H, TILE_H) * tiles_w
-    tile = tl.program_id(0) % tiles
-    image = (tl.program_id(0) // tiles).to(tl.int64)
-    p = tl.arange(0, TILE_H * TILE_W)
-    h = (tile // tiles_w) * TILE_H + p // TILE_W
-    w = (tile % tiles_w) * TILE_W + p % TILE_W
+    image, h, w = positions(H, W, TILE_H, TILE_W)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     in_c = c < C
     group = c // group_size
@@ -172,13 +177,7 @@ def weight_grad_per_position(
     BLOCK_M, a power of two, is at least `group_size`.
     """
     C = G * group_size
-    tiles_w = tl.cdiv(W, TILE_W)
-    tiles = tl.cdiv(H, TILE_H) * tiles_w
-    tile = tl.program_id(0) % tiles
-    image = (tl.program_id(0) // tiles).to(tl.int64)
-    p = tl.arange(0, TILE_H * TILE_W)
-    h = (tile // tiles_w) * TILE_H + p // TILE_W
-    w = (tile % tiles_w) * TILE_W + p % TILE_W
+    image, h, w = positions(H, W, TILE_H, TILE_W)
     g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)
     m = tl.arange(0, BLOCK_M)
     c = g[:, None] * group_size + m[None, :]
