@@ -32,11 +32,12 @@ if find_spec('mmengine') and find_spec('mmcv'):
     mmcv_ext.install()
 
     # After the operators, which mmcv may ask for.
-    from . import checkpoints, deploy, hub
-    from .deploy import FuseHook
-    from .hub import config_path, get_config, inferencer, list_models
+    from . import checkpoints, deploy
+    from .apis import hub
+    from .apis.hub import config_path, get_config, list_models
+    from .apis.inferencers import inferencer
+    from .engine import FuseHook, GuardedOptimWrapper
     from .models import DWNet, SwinMLP
-    from .optim import GuardedOptimWrapper
 
     hub.register()
 else:

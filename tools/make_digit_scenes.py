@@ -6,8 +6,14 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-from mmdwnet.datasets.digit_scenes import DigitSceneOptions, make_digit_scenes
 from mmdwnet.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+if not (ROOT / 'demo').is_dir():
+    sys.exit('digit scenes need a checkout of mmdwnet, whose demo/ makes them: clone it')
+sys.path.insert(0, str(ROOT))
+
+from demo.digit_scenes import DigitSceneOptions, make_digit_scenes  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 import sys
 
-from mmdwnet.apis.test import main
+from mmdwnet.cli.test import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from mmdwnet.apis.train import main
+from mmdwnet.cli.train import main
 
 if __name__ == '__main__':
     sys.exit(main())

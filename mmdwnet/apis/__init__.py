@@ -1,1 +1,1 @@
-"""What the commands in `tools/` do: training and testing from one config, for all three tasks."""
+"""For people in Python: models by name, inferencers, what models cost."""

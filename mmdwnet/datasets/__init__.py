@@ -1,1 +1,1 @@
-"""Data sets: ImageNet in zip archives, and one that the package makes for itself."""
+"""Data sets that users name in configs."""

@@ -2,6 +2,5 @@
 
 from .compiling import compile
 from .fusing import fuse
-from .hook import FuseHook
 
-__all__ = ['FuseHook', 'compile', 'fuse']
+__all__ = ['compile', 'fuse']

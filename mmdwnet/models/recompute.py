@@ -6,13 +6,14 @@ is cheap; only that is computed again, and no graph is built again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 
 def chain(
@@ -45,6 +46,20 @@ def chain(
     for each in saved:
         each.replace(y, again)
     return out
+
+
+def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+    """Apply a block of which the backward pass computes everything again.
+
+    Args:
+        block: From a tensor to a tensor.
+        x: Its input.
+
+    Returns:
+        The block's output.
+    """
+    contexts = partial(_contexts, block)
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager
@@ -115,6 +130,11 @@ class _Saved:
     def unpack(self) -> Tensor:
         """Return the tensor."""
         return self._again().as_strided(*self._layout) if self.tensor is None else self.tensor
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Return contexts for a checkpointed block's forward pass and for its recomputation."""
+    return nullcontext(), statistics_kept([block])
 
 
 def _apply(modules: Sequence[nn.Module], x: Tensor) -> Tensor:

@@ -8,20 +8,17 @@ block: a linear layer sees them through a permuted view, never through a copy.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mmdwnet.errors import UserError
 
 from .feed_forward import PositionwiseLinear
 from .maps import nchw, nhwc, pad_to_multiple
-from .recompute import statistics_kept
+from .recompute import checkpointed
 
 NUM_STAGES = 4
 PATCH_SIZE = 4
@@ -85,11 +82,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the blocks, (N, C, H, W) to (N, C, H, W), without the patch merging."""
         for block in self.blocks:
-            if self.with_cp and x.requires_grad:
-                contexts = partial(_contexts, block)
-                x = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-            else:
-                x = block(x)
+            x = checkpointed(block, x) if self.with_cp and x.requires_grad else block(x)
         return x
 
 
@@ -257,8 +250,3 @@ def _parse_out_indices(owner: str, out_indices: int | Sequence[int]) -> tuple[in
             'and in order'
         )
     return indices
-
-
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Return contexts for a checkpointed block's forward pass and for its recomputation."""
-    return nullcontext(), statistics_kept([block])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mmdwnet.datasets.digit_scenes import DigitSceneOptions
-from mmdwnet.demo.run import main, run_demo
-from mmdwnet.demo.tasks import TASKS
+from demo.digit_scenes import DigitSceneOptions
+from demo.run import main, run_demo
+from demo.tasks import TASKS
 from mmdwnet.errors import UserError
 
 CHECKOUT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdwnet.apis.weights import build_model
+from mmdwnet.apis.building import build_model
 from mmdwnet.deploy import compile
 from mmdwnet.errors import UserError
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mmdwnet import get_config
-from mmdwnet.apis.weights import build_model
+from mmdwnet.apis.building import build_model
 from mmdwnet.deploy import fuse
 from mmdwnet.errors import UserError
 

@@ -8,11 +8,11 @@ import mmpretrain.registry
 import mmseg.registry
 import pytest
 import torch
+from benchmarking.timing import saved_bytes
 from torch import nn
 
 import mmdwnet
 from mmdwnet import DWNet
-from mmdwnet.analysis.timing import saved_bytes
 from mmdwnet.errors import UserError
 
 from .nano import KINDS, images, nano, total

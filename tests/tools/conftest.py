@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdwnet.datasets.digit_scenes import DigitSceneOptions, make_digit_scenes
+from demo.digit_scenes import DigitSceneOptions, make_digit_scenes
 
 ROOT = Path(__file__).parents[2]
 

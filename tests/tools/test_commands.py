@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdwnet.apis.weights import build_model
+from mmdwnet.apis.building import build_model
 
 DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
 CLASSIFIER = DEMO / 'dwnet_nano_digits.py'

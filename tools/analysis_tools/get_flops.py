@@ -2,7 +2,7 @@
 
 import sys
 
-from mmdwnet.analysis.get_flops import main
+from mmdwnet.cli.get_flops import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from mmdwnet.apis.convert import main
+from mmdwnet.cli.convert import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -1,0 +1,195 @@
+"""Runs the demo from data to report; what an earlier run finished is reused."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from demo.digit_scenes import DigitSceneOptions, make_digit_scenes
+from mmdwnet.cli.checks import check_folder
+from mmdwnet.errors import UserError
+
+from .report import write_report
+from .tasks import DATA, TASKS, TITLES, WORK_DIR, Task
+
+_ETA = re.compile(r'eta: (?:(\d+) days?, )?(\d+):(\d+):(\d+)')
+_PRINT_EVERY = 10  # seconds between two lines of progress
+
+
+def main() -> int:
+    """Runs the demo in the current folder, a checkout.
+
+    Returns:
+        The exit code: 0, 2 on bad input or where a tool failed, or 130 if interrupted.
+    """
+    try:
+        run_demo()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted; the next run goes on from here', file=sys.stderr)
+        return 130
+    return 0
+
+
+def run_demo(options: DigitSceneOptions | None = None) -> dict[str, float]:
+    """Makes the data, trains and tests each task's model, writes results and report.
+
+    Args:
+        options: Sizes and counts of the data; the default ones if None.
+
+    Returns:
+        The scores in percent, and the minutes it took, over all runs if it was interrupted.
+
+    Raises:
+        UserError: The folder of results cannot be written, or a tool failed; says where its
+            output is.
+    """
+    check_folder(WORK_DIR)
+    progress = Progress()
+    start = time.monotonic()
+    make_digit_scenes(DATA, options, log=progress.say)
+    seconds = time.monotonic() - start
+    results: dict[str, float] = {}
+    state = _read(DATA / 'digit_scenes.json')
+    for task in TASKS:
+        state = run_task(task, state, progress)
+        seconds += state['seconds']
+        for name, (metric, factor) in task.scores.items():
+            results[name] = round(state['metrics'][metric] * factor, 1)
+    results['minutes'] = round(seconds / 60, 1)
+    (WORK_DIR / 'results.json').write_text(json.dumps(results, indent=2) + '\n')
+    report = write_report(results)
+    print(_table(results))
+    print(f'{WORK_DIR / "results.json"}, {report}')
+    return results
+
+
+@dataclass
+class Progress:
+    """Tells how far the demo is, and how long it still takes."""
+
+    waiting: list[Task] = field(default_factory=lambda: list(TASKS))
+    last: float = 0.0
+
+    def say(self, text: str) -> None:
+        """Prints a line at once, even into a pipe."""
+        print(text, flush=True)
+
+    def follow(self, title: str, line: str) -> None:
+        """Prints a line of progress now and then, from a tool's log line that has an ETA."""
+        match = _ETA.search(line)
+        if match is None or time.monotonic() - self.last < _PRINT_EVERY:
+            return
+        self.last = time.monotonic()
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        left = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        later = sum(task.seconds for task in self.waiting)
+        self.say(f'{title}: {_clock(left)} left; demo: about {_clock(left + later)} left')
+
+
+def run_task(task: Task, inputs: dict, progress: Progress) -> dict:
+    """Trains and tests one task's model, or reuses what an earlier run made of it.
+
+    Args:
+        task: The task.
+        inputs: What it depends on besides its config, to tell whether it must be made anew.
+        progress: Is told how it goes.
+
+    Returns:
+        The task's state: fingerprint, seconds it took, and metrics by name.
+
+    Raises:
+        UserError: A tool failed.
+    """
+    progress.waiting.remove(task)
+    fingerprint = _fingerprint(task, inputs)
+    state = _read(_state_file(task)) if _state_file(task).exists() else {}
+    if state.get('fingerprint') != fingerprint:
+        shutil.rmtree(task.work_dir, ignore_errors=True)
+        state = {'fingerprint': fingerprint, 'seconds': 0.0}
+    if 'metrics' in state:
+        progress.say(f'{task.name}: {task.work_dir} is there already; reused')
+        return state
+    _write(task, state)
+    start = time.monotonic()
+    try:
+        _run_tool('train', task, [str(task.config), '--resume'], progress)
+        checkpoint = find_latest_checkpoint(str(task.work_dir))
+        _run_tool(
+            'test', task, [str(task.config), checkpoint, '--out', str(task.predictions)], progress
+        )
+        state['metrics'] = _test_metrics(task)
+    finally:
+        state['seconds'] += time.monotonic() - start
+        _write(task, state)
+    return state
+
+
+def _run_tool(tool: str, task: Task, arguments: list[str], progress: Progress) -> None:
+    """Runs tools/train.py or tools/test.py with its output in a log file."""
+    title = f'{task.name}: {tool}'
+    log = task.work_dir / f'{tool}.log'
+    progress.say(f'{title} ({log})')
+    command = [sys.executable, f'tools/{tool}.py', *arguments, '--work-dir', str(task.work_dir)]
+    with log.open('a', buffering=1) as file:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None  # for the type checker: it is a pipe
+        try:
+            for line in process.stdout:
+                file.write(line)
+                progress.follow(title, line)
+        except KeyboardInterrupt:
+            process.wait()  # the terminal has told it, too
+            raise
+    if process.wait():
+        tail = log.read_text().splitlines()[-1:]
+        raise UserError(f'{" ".join(command)} failed; see {log}, which ends in: {"".join(tail)}')
+
+
+def _fingerprint(task: Task, inputs: dict) -> str:
+    config = Config.fromfile(task.config).pretty_text
+    inputs = {key: value for key, value in inputs.items() if key != 'seconds'}
+    text = config + json.dumps(inputs, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _test_metrics(task: Task) -> dict[str, float]:
+    """Reads the metrics that the last test wrote beside its log."""
+    files = sorted(task.work_dir.glob('*/[0-9]*.json'), key=lambda path: path.stat().st_mtime)
+    return _read(files[-1])
+
+
+def _state_file(task: Task) -> Path:
+    return task.work_dir / 'state.json'
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def _write(task: Task, state: dict) -> None:
+    task.work_dir.mkdir(parents=True, exist_ok=True)
+    _state_file(task).write_text(json.dumps(state, indent=2))
+
+
+def _clock(seconds: float) -> str:
+    return f'{int(seconds) // 60}:{int(seconds) % 60:02}'
+
+
+def _table(results: dict[str, float]) -> str:
+    titles = [*TITLES.values(), 'minutes']
+    values = [f'{results[key]:.1f}' for key in (*TITLES, 'minutes')]
+    rows = [titles, values]
+    return '\n'.join('  '.join(f'{cell:>8}' for cell in row) for row in rows)

@@ -1,0 +1,143 @@
+"""Models by name: their configs and their released weights.
+
+A model's name is the stem of its config, such as `cascade_mask_rcnn_dwnet_tiny_3x_coco`; the
+metafiles in `configs/` list the names. mmpretrain lets other packages add to its names, so there
+`register` is all that is needed. mmdet and mmseg (mmengine's `BaseInferencer`) look a name up in
+the metafiles of OpenMMLab's own packages only; `mmdwnet.inferencer` gives their inferencers by our
+names.
+"""
+
+import difflib
+import fnmatch
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.fileio import load
+from mmpretrain import ModelHub
+
+from mmdwnet.errors import UserError
+
+INDEX = 'model-index.yml'
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, as a metafile has it."""
+
+    config: Path
+    weights: str | None  # None where none are released
+
+
+def root() -> Path:
+    """Finds what mmdwnet has beside its code.
+
+    Returns:
+        The folder of `configs/`, `tools/` and `model-index.yml`: in the package where pip built it,
+        else the checkout.
+
+    Raises:
+        UserError: There is none.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / '.mim', package.parent):
+        if (folder / INDEX).is_file():
+            return folder
+    raise UserError(
+        f'{package} came without its configs: install mmdwnet by pip, or use a whole checkout'
+    )
+
+
+def metafiles(folder: Path) -> list[Path]:
+    """Finds the metafiles that list the models.
+
+    Args:
+        folder: Of `model-index.yml`.
+
+    Returns:
+        The files.
+    """
+    return [folder / path for path in load(folder / INDEX)['Import']]
+
+
+def register() -> None:
+    """Tells mmpretrain the classifiers' names; calling it again changes nothing.
+
+    Raises:
+        UserError: The metafiles are missing.
+    """
+    # The detectors and segmentors stay out: mmpretrain would list them, but cannot build them.
+    if not ModelHub.has('dwnet_tiny'):
+        ModelHub.register_model_index(root() / 'configs/cls/metafile.yml', config_prefix=root())
+
+
+def list_models(pattern: str = '*') -> list[str]:
+    """Lists the models of all three tasks.
+
+    Args:
+        pattern: What the names match, with the wildcards of a shell.
+
+    Returns:
+        The names, sorted.
+    """
+    return sorted(fnmatch.filter(_models(), pattern))
+
+
+def config_path(name: str) -> Path:
+    """Finds the config of a model.
+
+    Args:
+        name: One of `list_models()`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    return find_model(name).config
+
+
+def get_config(name: str) -> Config:
+    """Reads the config of a model.
+
+    Args:
+        name: One of `list_models()`.
+
+    Returns:
+        The config.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    return Config.fromfile(config_path(name))
+
+
+@cache
+def _models() -> dict[str, Model]:
+    folder = root()
+    found = {}
+    for metafile in metafiles(folder):
+        for model in load(metafile)['Models']:
+            found[model['Name']] = Model(folder / model['Config'], model.get('Weights'))
+    return found
+
+
+def find_model(name: str) -> Model:
+    """Finds a model.
+
+    Args:
+        name: One of `list_models()`.
+
+    Returns:
+        The model.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    if name not in _models():
+        near = difflib.get_close_matches(name, _models(), n=3)
+        meant = f'did you mean {" or ".join(near)}? ' if near else ''
+        raise UserError(f'no model is named {name!r}: {meant}mmdwnet.list_models() gives all names')
+    return _models()[name]

@@ -1,0 +1,125 @@
+"""Whether checkpoints fit a model."""
+
+import re
+
+from torch import Tensor, nn
+
+from mmdwnet.errors import UserError
+
+from .fetching import fetch
+from .keys import differences, some
+from .reading import read_own
+from .releases import SCHEME, load_from_dwnet
+
+
+def check_pretrained(model: nn.Module) -> None:
+    """Sees whether the checkpoints that parts of a model start from exist and fit.
+
+    Args:
+        model: The model, built but not initialised.
+
+    Raises:
+        UserError: One does not.
+    """
+    for module in model.modules():
+        given = getattr(module, 'init_cfg', None) or []
+        for init_cfg in [given] if isinstance(given, dict) else given:
+            if init_cfg.get('type') == 'Pretrained':
+                path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
+                _check_some(path, _read_weights(path, prefix), module)
+
+
+def check_some_weights(path: str, model: nn.Module) -> None:
+    """Sees whether a checkpoint to start training from has anything for the model.
+
+    Args:
+        path: Of the checkpoint.
+        model: The model.
+
+    Raises:
+        UserError: It is missing, corrupt or of something else altogether.
+    """
+    _check_some(path, _read_weights(path), model)
+
+
+def check_all_weights(path: str, model: nn.Module) -> None:
+    """Sees whether a checkpoint has exactly the weights of the model.
+
+    Args:
+        path: Of the checkpoint.
+        model: The model.
+
+    Raises:
+        UserError: It is missing, corrupt or of another model.
+    """
+    _check_all(path, _weights(path, _read(path)), model)
+
+
+def check_resumable(path: str, model: nn.Module) -> None:
+    """Sees whether training can go on from a checkpoint.
+
+    Args:
+        path: Of the checkpoint.
+        model: The model.
+
+    Raises:
+        UserError: It is missing, corrupt, of another model, or has only weights.
+    """
+    if path.startswith(SCHEME):
+        raise UserError(
+            f'training cannot be resumed from {path}, released weights without the state of a '
+            'training: start one from them by --cfg-options load_from=... instead'
+        )
+    checkpoint = _read(path)
+    _check_all(path, _weights(path, checkpoint), model)
+    if not {'meta', 'optimizer'} <= set(checkpoint):
+        raise UserError(
+            f'the checkpoint {path} has weights, but nothing to resume from: start a training '
+            'from it by --cfg-options load_from=... instead'
+        )
+
+
+def _read(path: str) -> dict:
+    """Reads a checkpoint from wherever mmengine takes one, as data."""
+    if path.startswith(SCHEME):
+        return load_from_dwnet(path)
+    if path.startswith(('http://', 'https://')):
+        # mmengine would run what is in it; from here it takes the file that was read as data.
+        file = fetch(path, lambda part: read_own(part, path))
+        return read_own(file, path)
+    return read_own(path)
+
+
+def _weights(path: str, checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
+    """Returns the state dict in a checkpoint, of the part below `prefix` if one is given."""
+    start = f'{prefix.rstrip(".")}.' if prefix else ''
+    weights = checkpoint.get('state_dict', checkpoint)
+    weights = {re.sub(r'^module\.', '', key): value for key, value in weights.items()}
+    return {
+        key.removeprefix(start): value
+        for key, value in weights.items()
+        if key.startswith(start) and isinstance(value, Tensor)
+    }
+
+
+def _read_weights(path: str, prefix: str | None = None) -> dict[str, Tensor]:
+    return _weights(path, _read(path), prefix)
+
+
+def _check_some(path: str, weights: dict[str, Tensor], module: nn.Module) -> None:
+    own = module.state_dict()
+    if not any(key in weights and weights[key].shape == value.shape for key, value in own.items()):
+        raise UserError(
+            f'the checkpoint {path} has nothing for {type(module).__name__}: it has '
+            f'{some(weights)}, where {some(own)} would fit'
+        )
+
+
+def _check_all(path: str, weights: dict[str, Tensor], model: nn.Module) -> None:
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    told = differences(weights, shapes)
+    if told:
+        raise UserError(
+            f'the checkpoint {path} is of another model than the config describes: {told}; give '
+            'the config it was trained with'
+        )

@@ -1,0 +1,40 @@
+"""Mixed precision, asked for on the command line."""
+
+import torch
+from mmengine.config import Config
+
+from mmdwnet.engine.precision import training_dtype
+from mmdwnet.errors import UserError
+
+DTYPES = ('bfloat16', 'float16')
+
+
+def use_amp(cfg: Config, dtype: str) -> None:
+    """Makes a config train in mixed precision.
+
+    Args:
+        cfg: The config; its `optim_wrapper` becomes a `GuardedOptimWrapper`, in place.
+        dtype: One of `DTYPES`, or 'auto' for bfloat16 where the device has it, else float16.
+
+    Raises:
+        UserError: The device lacks the dtype, or the config has an optimiser wrapper of its own.
+    """
+    wrapper = cfg.optim_wrapper
+    given = wrapper.get('type', 'OptimWrapper')
+    if given not in ('OptimWrapper', 'AmpOptimWrapper', 'GuardedOptimWrapper'):
+        raise UserError(
+            f'--amp takes the place of OptimWrapper, but the config has optim_wrapper.type={given}:'
+            ' leave --amp out and choose the precision in the config'
+        )
+    for key, default in (('loss_scale', 'dynamic'), ('use_fsdp', False)):
+        value = wrapper.pop(key, default)
+        if value != default:
+            raise UserError(
+                f'--amp knows optim_wrapper.{key}={default} only, but the config has {value}: leave'
+                ' --amp out and choose the precision in the config'
+            )
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if dtype == 'auto' and device == 'cpu':
+        dtype = 'bfloat16'  # the wrapper's own auto is float32 there, but this was asked for
+    training_dtype(dtype, device)
+    wrapper.update(type='GuardedOptimWrapper', dtype=dtype)

@@ -1,5 +1,0 @@
-"""How parameters are updated."""
-
-from .guarded import GuardedOptimWrapper
-
-__all__ = ['GuardedOptimWrapper']

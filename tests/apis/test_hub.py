@@ -1,0 +1,168 @@
+from pathlib import Path
+
+import mmpretrain
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+import mmdwnet
+from mmdwnet.apis import hub
+from mmdwnet.apis.building import build_model
+from mmdwnet.checkpoints import RELEASES
+from mmdwnet.checkpoints.fetching import file_name
+from mmdwnet.checkpoints.official import to_official
+from mmdwnet.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+CLASSIFIER = 'dwnet_tiny'
+DETECTOR = 'cascade_mask_rcnn_dwnet_tiny_3x_coco'
+SEGMENTOR = 'upernet_dwnet_tiny_160k_ade20k'
+
+# Thin, as detectors and segmentors enlarge it to 50 x 1333 and 77 x 2048 pixels.
+IMAGE = np.random.default_rng(0).integers(0, 256, (24, 640, 3), dtype=np.uint8)
+HEIGHT, WIDTH = IMAGE.shape[:2]
+
+
+def weights_for(name: str) -> dict[str, Tensor]:
+    """Weights that make a model see the same thing everywhere, all others being 0."""
+    weights = build_model(mmdwnet.get_config(name)).state_dict()
+    for key, value in weights.items():  # an expanded zero takes no space in a file
+        weights[key] = torch.zeros((), dtype=value.dtype).expand(value.shape)
+
+    def put(key: str, value: float, *places: int) -> None:
+        weights[key] = torch.zeros(weights[key].shape)
+        weights[key][list(places)] = value
+
+    if name == CLASSIFIER:
+        put('head.fc.bias', 9, 207)
+    elif name == DETECTOR:
+        # Anchors grow over the image, so that few proposals are left, and these into one box.
+        put('rpn_head.rpn_reg.bias', 99, 2, 3, 6, 7, 10, 11)
+        for stage in range(3):
+            put(f'roi_head.bbox_head.{stage}.fc_cls.bias', 9, 16)
+            put(f'roi_head.bbox_head.{stage}.fc_reg.bias', 99, 4 * 16 + 2, 4 * 16 + 3)
+    elif name == SEGMENTOR:
+        put('decode_head.conv_seg.bias', 9, 2)
+    return weights
+
+
+@pytest.fixture
+def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The file of a checkpoint for the model that a test names."""
+    path = tmp_path / 'checkpoint.pth'
+    torch.save({'state_dict': weights_for(request.param)}, path)
+    return str(path)
+
+
+@pytest.fixture
+def release(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The released file of the model that a test names, in the authors' layout."""
+    name = next(name for name in RELEASES if request.param in (name, f'{name}_3x_coco'))
+    weights = to_official(weights_for(request.param))
+    torch.save({'model': weights}, tmp_path / file_name(RELEASES[name]))
+    monkeypatch.setenv('DWNET_CHECKPOINT_DIR', str(tmp_path))
+
+
+def refusal(*args: str) -> str:
+    with pytest.raises(UserError) as error:
+        mmdwnet.inferencer(*args)
+    return str(error.value)
+
+
+def is_golden_retriever(results: list[dict]) -> bool:
+    (result,) = results
+    assert result['pred_score'] == pytest.approx(np.exp(9) / (np.exp(9) + 999), rel=1e-5)
+    return result['pred_class'] == 'golden retriever'
+
+
+def test_names_are_those_of_the_configs() -> None:
+    configs = {path for task in ('cls', 'det', 'seg') for path in ROOT.glob(f'configs/{task}/*.py')}
+    assert mmdwnet.list_models() == sorted(path.stem for path in configs)
+    assert {mmdwnet.config_path(name) for name in mmdwnet.list_models()} == configs
+    assert mmdwnet.list_models('upernet_d*_tiny_*') == [
+        'upernet_dwnet_tiny_160k_ade20k',
+        'upernet_dynamic_dwnet_tiny_160k_ade20k',
+    ]
+
+
+def test_a_package_without_configs_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, '__file__', str(tmp_path / 'mmdwnet' / 'apis' / 'hub.py'))
+    with pytest.raises(UserError, match='came without its configs: install mmdwnet by pip'):
+        hub.root()
+
+
+def test_mmpretrain_knows_the_classifiers() -> None:
+    classifiers = sorted(path.stem for path in ROOT.glob('configs/cls/*dwnet*.py'))
+    assert mmpretrain.list_models('*dwnet*') == classifiers
+    hub.register()  # once more
+    assert mmpretrain.list_models('*dwnet*') == classifiers
+    assert 'resnet50_8xb32_in1k' in mmpretrain.list_models()  # mmpretrain's own are still there
+
+
+def test_mmpretrain_builds_a_classifier() -> None:
+    model = mmpretrain.get_model(CLASSIFIER, pretrained=False)
+    assert sum(p.numel() for p in model.parameters()) == 24_172_744
+
+
+@pytest.mark.parametrize('checkpoint', [CLASSIFIER], indirect=True)
+def test_classifier(checkpoint: str) -> None:
+    assert is_golden_retriever(mmdwnet.inferencer(CLASSIFIER, checkpoint)(IMAGE))
+    by_mmpretrain = mmpretrain.ImageClassificationInferencer(CLASSIFIER, checkpoint)
+    assert is_golden_retriever(by_mmpretrain(IMAGE))
+
+
+@pytest.mark.parametrize('release', [CLASSIFIER], indirect=True)
+@pytest.mark.usefixtures('release')
+def test_released_classifier() -> None:
+    assert is_golden_retriever(mmdwnet.inferencer(CLASSIFIER)(IMAGE))
+    by_mmpretrain = mmpretrain.ImageClassificationInferencer(CLASSIFIER)
+    assert is_golden_retriever(by_mmpretrain(IMAGE))
+
+
+@pytest.mark.parametrize('release', [DETECTOR], indirect=True)
+@pytest.mark.usefixtures('release')
+def test_released_detector() -> None:
+    run = mmdwnet.inferencer(DETECTOR, device='cpu')
+    (result,) = run(IMAGE)['predictions']
+    assert [run.model.dataset_meta['classes'][label] for label in result['labels']] == ['dog']
+    assert result['scores'] == pytest.approx([np.exp(9) / (np.exp(9) + 80)], rel=1e-5)
+    assert result['bboxes'] == [pytest.approx([0, 0, WIDTH, HEIGHT], abs=0.1)]
+
+
+@pytest.mark.parametrize('checkpoint', [SEGMENTOR], indirect=True)
+def test_segmentor(checkpoint: str) -> None:
+    run = mmdwnet.inferencer(SEGMENTOR, checkpoint, device='cpu')
+    result = run(IMAGE, return_vis=True, opacity=1.0, with_labels=False)
+    assert result['predictions'].shape == (HEIGHT, WIDTH)
+    assert run.model.dataset_meta['classes'][result['predictions'].max()] == 'sky'
+    assert (result['visualization'] == [6, 230, 230]).all()  # the sky's colour in ADE20K
+
+
+@pytest.mark.parametrize('checkpoint', [SEGMENTOR], indirect=True)
+def test_one_inferencer_does_not_stand_in_the_way_of_the_next(checkpoint: str) -> None:
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        mmdwnet.inferencer(SEGMENTOR, checkpoint, device='cpu')
+        run = mmpretrain.ImageClassificationInferencer(CLASSIFIER, pretrained=False, device='cpu')
+        assert run(IMAGE)[0]['pred_class']
+
+
+def test_unknown_names() -> None:
+    told = refusal('dwnet_tny')
+    assert told.startswith("no model is named 'dwnet_tny': did you mean dwnet_tiny or ")
+    told = refusal('configs/cls/nothing')
+    assert told == "no model is named 'configs/cls/nothing': mmdwnet.list_models() gives all names"
+    for function in (mmdwnet.config_path, mmdwnet.get_config):
+        with pytest.raises(UserError, match='did you mean'):
+            function('dwnet_tny')
+
+
+@pytest.mark.parametrize('checkpoint', [CLASSIFIER], indirect=True)
+def test_nothing_runs_on_random_weights(checkpoint: str) -> None:
+    name = 'i_dynamic_dwnet_tiny'
+    assert refusal(name).startswith(f'no weights of {name} are released: train it from ')
+    assert refusal(name, 'nothing.pth').startswith('no checkpoint at nothing.pth')
+    assert 'is of another model' in refusal(name, checkpoint)
