@@ -83,9 +83,7 @@ def test_frozen_stages_stay_frozen_in_training(kind, frozen_stages):
 def test_drop_path_grows_linearly_and_only_acts_in_training(kind):
     backbone = nano(kind, drop_path_rate=0.4)
     rates = [
-        getattr(block.drop_path, 'p', 0.0)
-        for stage in backbone.layers
-        for block in stage.blocks
+        getattr(block.drop_path, 'p', 0.0) for stage in backbone.layers for block in stage.blocks
     ]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     x = images()
