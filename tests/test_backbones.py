@@ -114,13 +114,13 @@ def test_learning_rates_decay_by_the_layer(kind):
         wrapper = build_optim_wrapper(
             model,
             dict(
-                optimizer=dict(type='SGD', lr=1.0),
+                optimizer=dict(type='SGD', lr=1.0, weight_decay=0.1),
                 constructor='LearningRateDecayOptimWrapperConstructor',
                 paramwise_cfg=dict(layer_decay_rate=0.5),
             ),
         )
-    lr = {group['param_name']: group['lr'] for group in wrapper.param_groups}
-    assert set(lr) == {name for name, _ in model.named_parameters()}
+    rates = {id(p): group['lr'] for group in wrapper.param_groups for p in group['params']}
+    lr = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
     # The embedding, 5 blocks, and what follows.
     assert lr['backbone.patch_embed.proj.weight'] == 0.5**6
     assert lr['backbone.layers.0.blocks.0.mlp.fc1.weight'] == 0.5**5
