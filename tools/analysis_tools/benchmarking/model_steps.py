@@ -19,12 +19,14 @@ from mmdwnet.deploy import fuse
 from mmdwnet.deploy.compiling import weights_as_constants
 from mmdwnet.errors import UserError
 
+from . import engines
 from .authors_layout import to_authors_layout
+from .engines import PRECISIONS
 from .timing import seconds
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 # What may be done to a model; several at once are joined by '+'.
-VARIANTS = ('eager', 'fused', 'compiled', 'checkpointed', 'selective')
+VARIANTS = ('eager', 'fused', 'compiled', *PRECISIONS, 'checkpointed', 'selective')
 WITH_CP = {'checkpointed': True, 'selective': 'selective'}
 AUTHORS_SUFFIX = '_nchw'
 
@@ -75,7 +77,7 @@ class ModelSteps:
     """
 
     step: Callable[[], object]
-    forward: Callable[[], Tensor]
+    forward: Callable[[], object]
     parameters: list[Tensor]
     memory_format: str
 
@@ -135,7 +137,7 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
             f'{entrant.label} cannot be {"+".join(sorted(entrant.variants))}, which only our '
             f'models can: give {entrant.name}:eager or {entrant.name}:compiled'
         )
-    if run.mode == 'train' and 'fused' in entrant.variants:
+    if run.mode == 'train' and entrant.variants & {'fused', *PRECISIONS}:
         raise UserError(f'{entrant.label} is for inference: leave it out, or give --mode infer')
     model = _timm(entrant.name, run.input_size) if own is None else _own(own, entrant)
     model.train(run.mode == 'train')
@@ -143,9 +145,13 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
     dtype = DTYPES[entrant.dtype]
     if 'fused' in entrant.variants:
         fuse(model, inplace=True)
-    if run.mode == 'infer':
-        model.to(dtype)
     try:
+        for engine in entrant.variants & set(PRECISIONS):
+            images = torch.randn(run.batch_size, 3, run.input_size, run.input_size)
+            step = engines.prepare(engine, model, images.to(run.device), dtype)
+            return ModelSteps(step, step, [], 'contiguous')
+        if run.mode == 'infer':
+            model.to(dtype)
         memory_format = 'contiguous'
         if own is None:
             memory_format = _best_memory_format(model, run, dtype)
@@ -195,8 +201,12 @@ def _own(cfg: Config, entrant: Entrant) -> nn.Module:
 
 def _timm(name: str, input_size: int) -> nn.Module:
     pretrained = timm.get_pretrained_cfg(name)
-    fixed = pretrained is not None and pretrained.fixed_input_size
-    return timm.create_model(name, img_size=input_size) if fixed else timm.create_model(name)
+    options: dict = {}
+    if pretrained is not None and pretrained.fixed_input_size:
+        options['img_size'] = input_size
+    if name.startswith('convnext'):
+        options['conv_mlp'] = True  # the same network by 1x1 convolutions, quicker on the CPU
+    return timm.create_model(name, **options)
 
 
 def _best_memory_format(model: nn.Module, run: Run, dtype: torch.dtype) -> str:
