@@ -1,16 +1,16 @@
 """Compiles the DWNet of a model for inference."""
 
+import os
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch._inductor import config as inductor
 
 from mmdwnet.errors import UserError
 from mmdwnet.models.dwnet import DWNet
 
-from .fusing import fuse
+from .fusing import find_backbones, fuse, replace
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -18,7 +18,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def compile(
     model: nn.Module, dtype: torch.dtype = torch.float32, dynamic: bool = False
 ) -> nn.Module:
-    """Fuses each DWNet in a copy of a model, and compiles it with `torch.compile`.
+    """Fuse each DWNet in a copy of a model, and compile it with `torch.compile`.
 
     The rest of the model stays as it is, necks, heads and post-processing, and sees maps of the
     dtype of the images, whatever `dtype` the DWNet computes in. Weights become constants of the
@@ -44,19 +44,16 @@ def compile(
     if dtype not in DTYPES:
         raise UserError(f'compile() got dtype={dtype}: give one of {", ".join(map(str, DTYPES))}')
     model = fuse(model)
-    compiler = inductor.cpp.cxx[1]
+    compiler = os.environ.get('CXX', 'g++')
     if next(model.parameters()).device.type == 'cpu' and shutil.which(compiler) is None:
         raise UserError(
             f'compile() needs a C++ compiler on the CPU, and there is no {compiler}: install it, '
             'or name another in the environment variable CXX'
         )
-    for name, part in list(model.named_modules()):
-        if isinstance(part, DWNet):
-            compiled = CompiledBackbone(part, dtype, dynamic)
-            if not name:
-                return compiled
-            model.set_submodule(name, compiled)
-    return model
+    compiled = {
+        backbone: CompiledBackbone(backbone, dtype, dynamic) for backbone in find_backbones(model)
+    }
+    return replace(model, compiled, inplace=True)
 
 
 class CompiledBackbone(nn.Module):
@@ -74,8 +71,8 @@ class CompiledBackbone(nn.Module):
         self.dtype = dtype
         self.dynamic = dynamic
         if dynamic:
-            # Block by block: there the map has any sides; in the whole they are roundings of
-            # roundings of the image's, over which torch ponders for minutes.
+            # Block by block: a block's map has any height and width. In the whole network they are
+            # roundings of roundings of the image's, which torch takes minutes to reason about.
             for stage in backbone.layers:
                 for block in stage.blocks:
                     block.compile(dynamic=True)
@@ -91,9 +88,12 @@ class CompiledBackbone(nn.Module):
 
 
 def weights_as_constants() -> AbstractContextManager[None]:
-    """Have what is compiled and run within take weights for constants.
+    """Have what is compiled and run in this context take weights for constants.
 
     On the CPU they are then packed as oneDNN's products read them, and activations and residuals
-    become part of these products.
+    become part of these products. torch has no public setting for it: `torch.compile`'s `options`
+    reach the compiler, but not the tracing before it.
     """
-    return inductor.patch(freezing=True)
+    from torch._inductor import config
+
+    return config.patch(freezing=True)

@@ -1,4 +1,4 @@
-"""Backbones, registered in mmengine's root registry."""
+"""The networks, of torch and torchvision alone."""
 
 from .dwnet import DWNet
 from .swin_mlp import SwinMLP

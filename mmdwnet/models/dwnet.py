@@ -6,37 +6,34 @@ ICLR 2022, https://arxiv.org/abs/2106.04263.
 Parameters carry the names of the authors' release, so its weights load as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from mmcv.cnn import build_norm_layer
-from mmengine.registry import MODELS
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 from mmdwnet.ops.functional import MAX_KERNEL, MIN_KERNEL
 
 from .feed_forward import FeedForward
-from .maps import pad_to_multiple
+from .maps import NormLayer, pad_to_multiple
 from .mixers import MIXERS
 from .recompute import chain
-from .swin_design import NUM_STAGES, SwinDesign, parse_arch
+from .swin_design import NUM_STAGES, SwinDesign, drop_path_layer
 
 ARCHITECTURES: dict[str, dict] = {
-    'nano': dict(embed_dims=32, depths=(1, 1, 2, 1)),
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2)),
     'base': dict(embed_dims=128, depths=(2, 2, 18, 2)),
+    'nano': dict(embed_dims=32, depths=(1, 1, 2, 1)),
 }
 
 
 class MixingBranch(nn.Module):
-    """1x1 convolution, depth-wise mixer, 1x1 convolution, each followed by a BN.
+    """1x1 convolution, mixer, 1x1 convolution, each followed by a norm layer.
 
     Args:
         channels: C of the (N, C, H, W) input and output.
-        mixer: Key of `MIXERS`.
+        mixer: Makes the mixer, as `mmdwnet.models.mixers` says.
         window_size: Side of the mixer's kernels, odd.
-        norm_cfg: Config of the norm layers.
+        norm_layer: Makes the norm layers.
         pad_to_window: Whether to zero-pad the map to a multiple of the window first.
         recompute: Whether the backward pass computes norms and ReLUs again, instead of saving
             their results.
@@ -45,9 +42,9 @@ class MixingBranch(nn.Module):
     def __init__(
         self,
         channels: int,
-        mixer: str,
+        mixer: Callable[..., nn.Module],
         window_size: int,
-        norm_cfg: dict,
+        norm_layer: NormLayer,
         pad_to_window: bool,
         recompute: bool,
     ) -> None:
@@ -55,11 +52,11 @@ class MixingBranch(nn.Module):
         self.recompute = recompute
         self.multiple = window_size if pad_to_window else 1
         self.conv0 = nn.Conv2d(channels, channels, 1, bias=False)
-        self.bn0 = build_norm_layer(norm_cfg, channels)[1]
-        self.conv = MIXERS[mixer](channels, window_size, norm_cfg)
-        self.bn = build_norm_layer(norm_cfg, channels)[1]
+        self.bn0 = norm_layer(channels)
+        self.conv = mixer(channels, window_size, norm_layer)
+        self.bn = norm_layer(channels)
         self.conv2 = nn.Conv2d(channels, channels, 1, bias=False)
-        self.bn2 = build_norm_layer(norm_cfg, channels)[1]
+        self.bn2 = norm_layer(channels)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,21 +74,32 @@ class DWBlock(nn.Module):
     Args:
         channels: C of the (N, C, H, W) input and output.
         drop_path: Probability of dropping a branch.
-        norm_cfg: Config of the BNs.
+        norm_layer: Makes the norm layers.
+        mlp_ratio: How many times as many channels the feed-forward branch has inside.
+        act_layer: Makes the activation of the feed-forward branch.
         recompute: Whether the backward pass computes norms and activations again, instead of
             saving their results.
         mixing: Other arguments of `MixingBranch`: mixer, window_size, pad_to_window.
     """
 
     def __init__(
-        self, channels: int, drop_path: float, norm_cfg: dict, recompute: bool, **mixing
+        self,
+        channels: int,
+        drop_path: float,
+        norm_layer: NormLayer,
+        mlp_ratio: float,
+        act_layer: Callable[[], nn.Module],
+        recompute: bool,
+        **mixing,
     ) -> None:
         super().__init__()
         self.recompute = recompute
-        self.attn2conv = MixingBranch(channels, norm_cfg=norm_cfg, recompute=recompute, **mixing)
-        self.bn = build_norm_layer(norm_cfg, channels)[1]
-        self.mlp = FeedForward(channels, recompute)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.attn2conv = MixingBranch(
+            channels, norm_layer=norm_layer, recompute=recompute, **mixing
+        )
+        self.bn = norm_layer(channels)
+        self.mlp = FeedForward(channels, recompute, mlp_ratio, act_layer)
+        self.drop_path = drop_path_layer(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, C, H, W) to (N, C, H, W)."""
@@ -99,90 +107,97 @@ class DWBlock(nn.Module):
         return x + self.drop_path(chain((self.bn,), self.mlp, x, self.recompute))
 
 
-@MODELS.register_module()
 class DWNet(SwinDesign):
-    """Backbone of (dynamic) depth-wise convolutions, for any image size.
+    """Network of (dynamic) depth-wise convolutions, for any image size.
 
     Source: Han et al., ICLR 2022, section 3 and appendix (network), and the authors' release
-    (names, padding, normalisation of the outputs).
+    (names, padding, normalization of the outputs).
 
     Args:
         arch: 'nano' (for demonstrations and tests), 'tiny' or 'base' (the paper's), or a dict
             with `embed_dims` (channels of the first stage, doubled by each later one) and
             `depths` (blocks in each of the four stages). Defaults to 'tiny'.
-        mixer: Where the weights of the depth-wise product come from: 'static' (learned),
-            'dynamic' (predicted per image) or 'inhomogeneous' (predicted per position). Defaults
-            to 'static'.
-        window_size: Side of the depth-wise kernels, odd, from 3 to 31. Defaults to 7.
+        mixer: 'static', 'dynamic' or 'inhomogeneous', the paper's, or what makes a mixer as
+            `mmdwnet.models.mixers` says. Defaults to 'static'.
+        window_size: Side of the mixers' kernels, odd, from 3 to 31, or one for each stage.
+            Defaults to 7.
         pad_to_window: Whether to zero-pad the map to a multiple of `window_size` before each
             mixing branch and crop it after. The released detectors and segmentors were trained
             so; at 224 x 224 it changes nothing. Defaults to False.
+        in_channels: Channels of the images. Defaults to 3.
+        mlp_ratio: How many times as many channels the feed-forward branches have inside.
+            Defaults to 4.
+        act_layer: Makes the activations of the feed-forward branches. Defaults to nn.GELU.
+        norm_layer: Makes the norm layer of (N, C, H, W) for C channels, in blocks and predictors.
+            Defaults to nn.BatchNorm2d.
         out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. The last
-            stage alone gets the classifier's LayerNorm, `norm`; any other choice gets a norm
-            layer of `norm_cfg` per output, `norm{i}`. Stages after the last output are not
-            built. Defaults to (3, ).
+            stage alone gets the classifier's LayerNorm, `norm`; any other choice gets a norm of
+            `norm_layer` per output, `norm{i}`. Stages after the last output are not built.
+            Defaults to (3, ).
         drop_path_rate: Probability of dropping a branch in the last block; it grows linearly
             from 0 in the first. Defaults to 0.
-        frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages: no
-            gradients, and BNs keep their statistics in training. Norms of the outputs stay
-            trainable, as no classifier comes with them. Defaults to -1.
-        norm_cfg: Config of the BNs; LayerNorms stay what they are. Defaults to
-            dict(type='BN').
         with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
-            each block, 'selective' for the norms, ReLUs and GELU in it, which are quick. BNs count
+            each block, 'selective' for the norms and activations in it, which are quick. BNs count
             each batch once. Defaults to False.
-        init_cfg: Initialisation, as in mmengine. By default linear layers draw from a truncated
-            normal distribution of std 0.02, and all others keep torch's initialisation.
 
     Raises:
-        UserError: If an argument has a value that no network can have.
+        UserError: An argument has a value that no network can have.
     """
 
     def __init__(
         self,
         arch: str | dict = 'tiny',
-        mixer: str = 'static',
-        window_size: int = 7,
+        mixer: str | Callable[..., nn.Module] = 'static',
+        window_size: int | Sequence[int] = 7,
         pad_to_window: bool = False,
+        in_channels: int = 3,
+        mlp_ratio: float = 4,
+        act_layer: Callable[[], nn.Module] = nn.GELU,
+        norm_layer: NormLayer = nn.BatchNorm2d,
         out_indices: int | Sequence[int] = (NUM_STAGES - 1,),
         drop_path_rate: float = 0.0,
-        frozen_stages: int = -1,
-        norm_cfg: dict | None = None,
         with_cp: bool | str = False,
-        init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        numbers = parse_arch('DWNet', arch, ARCHITECTURES, example='tiny')
-        embed_dims = numbers['embed_dims']
+        super().__init__(arch, ARCHITECTURES, in_channels, out_indices, drop_path_rate, with_cp)
+        embed_dims = self.arch['embed_dims']
         if not isinstance(embed_dims, int) or embed_dims < 4 or embed_dims % 4:
             raise UserError(f'DWNet got embed_dims={embed_dims!r}: give a positive multiple of 4')
-        if mixer not in MIXERS:
+        if isinstance(mixer, str) and mixer not in MIXERS:
             raise UserError(f'DWNet has no mixer {mixer!r}: choose one of {sorted(MIXERS)}')
-        if window_size not in range(MIN_KERNEL, MAX_KERNEL + 1, 2):
-            raise UserError(
-                f'DWNet got window_size={window_size!r}, but a window is centred on a position: '
-                f'give an odd number from {MIN_KERNEL} to {MAX_KERNEL}, such as 7'
-            )
-        norm_cfg = norm_cfg or dict(type='BN')
+        if mlp_ratio <= 0:
+            raise UserError(f'DWNet got mlp_ratio={mlp_ratio!r}: give a positive number')
+        self.mixer = MIXERS[mixer] if isinstance(mixer, str) else mixer
+        self.window_sizes = _parse_window_size(window_size)
+        self.pad_to_window = pad_to_window
+        self.mlp_ratio = mlp_ratio
+        self.act_layer = act_layer
+        self.norm_layer = norm_layer
+        self.build(norm_layer)
 
-        def build_block(stage: int, index: int, channels: int, drop_path: float) -> DWBlock:
-            return DWBlock(
-                channels,
-                drop_path,
-                norm_cfg,
-                recompute=with_cp == 'selective',
-                mixer=mixer,
-                window_size=window_size,
-                pad_to_window=pad_to_window,
-            )
-
-        super().__init__(
-            embed_dims,
-            numbers['depths'],
-            build_block,
-            out_indices=out_indices,
-            drop_path_rate=drop_path_rate,
-            frozen_stages=frozen_stages,
-            norm_cfg=norm_cfg,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
+    def build_block(self, stage: int, index: int, channels: int, drop_path: float) -> nn.Module:
+        """Build a block, as `SwinDesign.build_block` says."""
+        return DWBlock(
+            channels,
+            drop_path,
+            self.norm_layer,
+            self.mlp_ratio,
+            self.act_layer,
+            recompute=self.with_cp == 'selective',
+            mixer=self.mixer,
+            window_size=self.window_sizes[stage],
+            pad_to_window=self.pad_to_window,
         )
+
+
+def _parse_window_size(window_size: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the side of the kernels for each stage."""
+    sizes = (window_size,) * NUM_STAGES if isinstance(window_size, int) else tuple(window_size)
+    if len(sizes) != NUM_STAGES or any(
+        size not in range(MIN_KERNEL, MAX_KERNEL + 1, 2) for size in sizes
+    ):
+        raise UserError(
+            f'DWNet got window_size={window_size!r}, but a window is centered on a position: give '
+            f'an odd number from {MIN_KERNEL} to {MAX_KERNEL}, such as 7, or one for each of the '
+            f'{NUM_STAGES} stages'
+        )
+    return sizes

@@ -1,5 +1,7 @@
 """The feed-forward branch: linear maps over the channels of each position."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -8,8 +10,6 @@ from mmdwnet.ops.functional import HAS_ONEDNN
 
 from .maps import nchw, nhwc
 from .recompute import chain
-
-MLP_RATIO = 4
 
 
 class PositionwiseLinear(nn.Linear):
@@ -23,18 +23,28 @@ class PositionwiseLinear(nn.Linear):
 
 
 class FeedForward(nn.Module):
-    """Linear map to `MLP_RATIO` times the channels, GELU, linear map back.
+    """Linear map to more channels, activation, linear map back.
 
     Args:
         channels: C of the (N, C, H, W) input and output.
-        recompute: Whether the backward pass computes the GELU again, instead of saving its result.
+        ratio: How many times as many channels are between the maps.
+        act_layer: Makes the activation.
+        recompute: Whether the backward pass computes the activation again, instead of saving its
+            result.
     """
 
-    def __init__(self, channels: int, recompute: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        recompute: bool,
+        ratio: float = 4,
+        act_layer: Callable[[], nn.Module] = nn.GELU,
+    ) -> None:
         super().__init__()
-        self.fc1 = PositionwiseLinear(channels, MLP_RATIO * channels)
-        self.act = nn.GELU()
-        self.fc2 = PositionwiseLinear(MLP_RATIO * channels, channels)
+        hidden = int(ratio * channels)
+        self.fc1 = PositionwiseLinear(channels, hidden)
+        self.act = act_layer()
+        self.fc2 = PositionwiseLinear(hidden, channels)
         self.recompute = recompute
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,12 @@
-"""Views of maps, and padding."""
+"""Maps: views, padding, and norms over their channels."""
+
+from collections.abc import Callable
 
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
+
+# Makes a norm layer of (N, C, H, W) for a number of channels C.
+NormLayer = Callable[[int], nn.Module]
 
 
 def nhwc(x: Tensor) -> Tensor:
@@ -18,3 +23,11 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Zero-pad (N, C, H, W) at the bottom and right until `multiple` divides H and W."""
     pad_h, pad_w = (-size % multiple for size in x.shape[-2:])
     return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of each position."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize (N, C, H, W)."""
+        return nchw(super().forward(nhwc(input)))

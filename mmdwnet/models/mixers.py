@@ -1,4 +1,6 @@
-"""The three mixers of DWNet: they differ in where the weights of the k x k product come from.
+"""Mixers: the modules of DWNet that mix positions.
+
+The paper's three differ in where the weights of the k x k product come from:
 
 | mixer         | weights                                       | shape              |
 |---------------|-----------------------------------------------|--------------------|
@@ -6,12 +8,26 @@
 | dynamic       | predicted from the image, for all positions   | (N, C, k, k)       |
 | inhomogeneous | predicted from each position, per group       | (N, G, k, k, H, W) |
 
-Sub-modules carry the names that the released weights use.
+A mixer of your own is any `nn.Module` that keeps this contract:
+
+- It is built by `mixer(channels, kernel_size, norm_layer, **keys)`: C of its input and output; the
+  side of the stage's kernels; a function that makes a norm layer for a number of channels; and keys
+  of its own, if any.
+- `forward(x)` takes (N, C, H, W) to the same shape. In a block, a norm layer and a ReLU follow.
+- `fuse(norm)` is optional. In evaluation mode, it folds the BN that follows and all BNs of the
+  mixer into the mixer: `forward(x)` then returns `norm(mixer(x))`, or `relu(norm(mixer(x)))` if
+  `fuse` returned True. `mmdwnet.deploy.fuse` calls it; a mixer without it is followed by a scale
+  and a shift.
+
+Submodules carry the names that the released weights use.
 """
 
+from collections.abc import Callable
+
 import torch
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from mmdwnet.errors import UserError
 from mmdwnet.ops import (
@@ -19,6 +35,8 @@ from mmdwnet.ops import (
     dynamic_depthwise_conv2d,
     inhomogeneous_depthwise_conv2d,
 )
+
+from .maps import NormLayer
 
 REDUCTION = 4
 
@@ -29,11 +47,30 @@ class StaticMixer(DepthwiseConv2d):
     Args:
         channels: C of the (N, C, H, W) input and output.
         kernel_size: k, odd.
-        norm_cfg: Not used: the static mixer predicts nothing, so normalises nothing.
+        norm_layer: Not used, as no kernels are predicted.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict) -> None:
+    def __init__(self, channels: int, kernel_size: int, norm_layer: NormLayer) -> None:
         super().__init__(channels, kernel_size)
+        self.fused = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Mix positions: (N, C, H, W) to (N, C, H, W)."""
+        return super().forward(input, relu=self.fused)
+
+    def fuse(self, norm: _BatchNorm) -> bool:
+        """Fold the BN and the ReLU that follow."""
+        self.weight, self.bias = fuse_conv_bn_weights(
+            self.weight,
+            self.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        self.fused = True
+        return True
 
 
 class DynamicMixer(nn.Module):
@@ -42,31 +79,31 @@ class DynamicMixer(nn.Module):
     Args:
         channels: C of the (N, C, H, W) input and output.
         kernel_size: k, odd.
-        norm_cfg: Config of the norm layer in the predictor.
+        norm_layer: Makes the norm layer of the predictor.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict) -> None:
+    def __init__(self, channels: int, kernel_size: int, norm_layer: NormLayer) -> None:
         super().__init__()
         self.kernel_size = kernel_size
         hidden = channels // REDUCTION
         self.conv1 = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.bn = build_norm_layer(norm_cfg, hidden)[1]
+        self.bn = norm_layer(hidden)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(hidden, channels * kernel_size**2, 1)
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.fused = False
 
-    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Mix positions.
 
         Args:
             x: (N, C, H, W).
-            relu: Whether to clip the result at 0.
 
         Returns:
             (N, C, H, W).
 
         Raises:
-            UserError: If the norm layer would have to train on one value per channel.
+            UserError: The norm layer would have to train on one value per channel.
         """
         n, c = x.shape[:2]
         if n == 1 and _trains_alone(self.bn):
@@ -77,7 +114,21 @@ class DynamicMixer(nn.Module):
             )
         hidden = self.relu(self.bn(self.conv1(x.mean((2, 3), keepdim=True))))
         weight = self.conv2(hidden).view(n, c, self.kernel_size, self.kernel_size)
-        return dynamic_depthwise_conv2d(x, weight, self.bias, relu=relu)
+        return dynamic_depthwise_conv2d(x, weight, self.bias, relu=self.fused)
+
+    def fuse(self, norm: _BatchNorm) -> bool:
+        """Fold the BN in the predictor, and the BN and the ReLU that follow."""
+        self.conv1 = fuse_conv_bn_eval(self.conv1, self.bn)
+        self.bn = nn.Identity()
+        scale, shift = scale_and_shift(norm)
+        assert self.conv2.bias is not None
+        # The predictor has k * k rows for each channel.
+        rows = scale.repeat_interleave(self.kernel_size**2)
+        self.conv2.weight.data = self.conv2.weight * rows[:, None, None, None]
+        self.conv2.bias.data = self.conv2.bias * rows
+        self.bias.data = self.bias * scale + shift
+        self.fused = True
+        return True
 
 
 class InhomogeneousMixer(nn.Module):
@@ -86,13 +137,18 @@ class InhomogeneousMixer(nn.Module):
     Args:
         channels: C of the (N, C, H, W) input and output, divisible by `groups`.
         kernel_size: k, odd.
-        norm_cfg: Config of the norm layer in the predictor.
-        groups: G, the number of channel groups that share kernels; the paper has 32 everywhere.
+        norm_layer: Makes the norm layer of the predictor.
+        groups: G, the number of channel groups that share kernels; 32 in the paper.
+
+    Raises:
+        UserError: `groups` does not divide `channels`.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm_cfg: dict, groups: int = 32) -> None:
+    def __init__(
+        self, channels: int, kernel_size: int, norm_layer: NormLayer, groups: int = 32
+    ) -> None:
         super().__init__()
-        if channels % groups:
+        if groups < 1 or channels % groups:
             raise UserError(
                 f'the inhomogeneous mixer shares kernels within {groups} groups of channels, which '
                 f'{channels} channels cannot form: give an embed_dims divisible by {groups}'
@@ -101,51 +157,69 @@ class InhomogeneousMixer(nn.Module):
         self.groups = groups
         hidden = channels // REDUCTION
         self.conv1 = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1),
-            build_norm_layer(norm_cfg, hidden)[1],
-            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, hidden, 1), norm_layer(hidden), nn.ReLU(inplace=True)
         )
         self.conv2 = nn.Sequential(nn.Conv2d(hidden, groups * kernel_size**2, 1))
-        # What `mmdwnet.deploy.fuse` makes of the BN that follows, (C,) each.
+        # Set by `fuse`, (C,) each: channels of a group share kernels, but not a scale.
         self.scale: Tensor | None
         self.bias: Tensor | None
         self.register_buffer('scale', None)
         self.register_buffer('bias', None)
+        self.fused = False
 
-    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
-        """Mix positions.
-
-        Args:
-            x: (N, C, H, W).
-            relu: Whether to clip the result at 0.
-
-        Returns:
-            (N, C, H, W).
-        """
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix positions: (N, C, H, W) to (N, C, H, W)."""
         hidden = self.conv1(x)
         if not x.is_cuda:
-            # On the CPU the product reads maps of kernels in NCHW: turned round here, before they
-            # are predicted, that costs little.
+            # On the CPU, the product reads maps of kernels in NCHW. Converting what they are
+            # predicted from costs little.
             hidden = hidden.contiguous()
         weight = self.conv2(hidden)
         weight = weight.unflatten(1, (self.groups, self.kernel_size, self.kernel_size))
-        return inhomogeneous_depthwise_conv2d(x, weight, self.bias, scale=self.scale, relu=relu)
+        return inhomogeneous_depthwise_conv2d(
+            x, weight, self.bias, scale=self.scale, relu=self.fused
+        )
+
+    def fuse(self, norm: _BatchNorm) -> bool:
+        """Fold the BN in the predictor, and the BN and the ReLU that follow."""
+        convolution, predictor_norm, relu = self.conv1
+        self.conv1 = nn.Sequential(fuse_conv_bn_eval(convolution, predictor_norm), relu)
+        self.scale, self.bias = scale_and_shift(norm)
+        self.fused = True
+        return True
 
 
-MIXERS = {
+MIXERS: dict[str, Callable[..., nn.Module]] = {
     'static': StaticMixer,
     'dynamic': DynamicMixer,
     'inhomogeneous': InhomogeneousMixer,
 }
 
 
+def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return what a BN in evaluation mode multiplies each channel by, and what it adds.
+
+    Args:
+        norm: The BN, with running statistics.
+
+    Returns:
+        Two tensors, (C,) each.
+    """
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    shift = -norm.running_mean * scale
+    return scale, shift if norm.bias is None else shift + norm.bias
+
+
 def _trains_alone(norm: nn.Module) -> bool:
-    """Whether a BN takes its statistics from this process's batch alone."""
-    if not norm.training or not isinstance(norm, nn.modules.batchnorm._BatchNorm):
+    """Return whether a BN takes its statistics from this process's batch alone."""
+    if not norm.training or not isinstance(norm, _BatchNorm):
         return False
-    synchronised = (
+    synchronized = (
         isinstance(norm, nn.SyncBatchNorm)
         and torch.distributed.is_initialized()
         and torch.distributed.get_world_size() > 1
     )
-    return not synchronised
+    return not synchronized

@@ -1,23 +1,22 @@
 """Swin's macro-design: patch embedding, four stages with patch merging between them, norms.
 
 Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021,
-https://arxiv.org/abs/2103.14030, section 3.1. A backbone of this design adds its blocks.
+https://arxiv.org/abs/2103.14030, section 3.1. A network of this design adds its blocks.
 
 Activations are (N, C, H, W) tensors in channels-last memory from the patch embedding to the last
 block: a linear layer sees them through a permuted view, never through a copy.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from mmdwnet.errors import UserError
 
 from .feed_forward import PositionwiseLinear
-from .maps import nchw, nhwc, pad_to_multiple
+from .maps import LayerNorm2d, NormLayer, nchw, nhwc, pad_to_multiple
 from .recompute import checkpointed
 
 NUM_STAGES = 4
@@ -28,22 +27,23 @@ class PatchEmbed(nn.Module):
     """4x4 convolution of stride 4, then LayerNorm over channels.
 
     Args:
+        in_channels: Channels of the images.
         embed_dims: Output channels.
     """
 
-    def __init__(self, embed_dims: int) -> None:
+    def __init__(self, in_channels: int, embed_dims: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, embed_dims, PATCH_SIZE, PATCH_SIZE)
-        self.norm = nn.LayerNorm(embed_dims)
+        self.proj = nn.Conv2d(in_channels, embed_dims, PATCH_SIZE, PATCH_SIZE)
+        self.norm = LayerNorm2d(embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed patches: (N, 3, H, W) to (N, C, ceil(H / 4), ceil(W / 4))."""
+        """Embed patches: (N, C_in, H, W) to (N, C, ceil(H / 4), ceil(W / 4))."""
         x = x.contiguous(memory_format=torch.channels_last)
-        return normalise(self.norm, self.proj(pad_to_multiple(x, PATCH_SIZE)))
+        return self.norm(self.proj(pad_to_multiple(x, PATCH_SIZE)))
 
 
 class PatchMerging(nn.Module):
-    """Gathers each 2x2 neighbourhood into one position: LayerNorm, linear layer to 2C.
+    """Gathers each 2x2 neighborhood into one position: LayerNorm, linear layer to 2C.
 
     Args:
         channels: C of the input.
@@ -76,7 +76,7 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
-        self.blocks = ModuleList(blocks)
+        self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,133 +86,143 @@ class Stage(nn.Module):
         return x
 
 
-class SwinDesign(BaseModule):
-    """All of a backbone but its blocks; a subclass says which blocks, and documents the keys.
+class SwinDesign(nn.Module):
+    """All of a network but its blocks, which a subclass makes in `build_block`.
+
+    A subclass sets what `build_block` needs between `super().__init__` and `build`.
 
     Args:
-        embed_dims: Channels of the first stage, doubled by each later one.
-        depths: Blocks in each of the four stages.
-        build_block: Makes a block from (stage, index in the stage, channels, drop path rate).
-        out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. The last
-            stage alone gets a LayerNorm, `norm`; any other choice gets a norm layer of
-            `norm_cfg` per output, `norm{i}`. Stages after the last output are not built.
+        arch: Name of an architecture, or a dict of its numbers.
+        named: The named architectures.
+        in_channels: Channels of the images.
+        out_indices: Stages (0 to 3, or negative from the end) whose maps are returned.
         drop_path_rate: Rate of the last block; it grows linearly from 0 in the first.
-        frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages.
-        norm_cfg: Config of the norm layers of the outputs.
         with_cp: What to recompute in the backward pass: False for nothing, True for each block,
             'selective' for the norms and activations in it, which is up to the blocks.
-        init_cfg: Initialisation, as in mmengine. By default linear layers (Conv1d is one along
-            its channels) draw from a truncated normal distribution of std 0.02.
 
     Raises:
-        UserError: If an argument has a value that no network can have.
+        UserError: An argument has a value that no network can have.
     """
 
     def __init__(
         self,
-        embed_dims: int,
-        depths: Sequence[int],
-        build_block: Callable[[int, int, int, float], nn.Module],
+        arch: str | dict,
+        named: Mapping[str, dict],
+        in_channels: int,
         out_indices: int | Sequence[int],
         drop_path_rate: float,
-        frozen_stages: int,
-        norm_cfg: dict,
         with_cp: bool | str,
-        init_cfg: dict | list[dict] | None,
     ) -> None:
-        if init_cfg is None:
-            init_cfg = dict(type='TruncNormal', layer=['Linear', 'Conv1d'], std=0.02, bias=0.0)
-        super().__init__(init_cfg)
+        super().__init__()
         owner = type(self).__name__
+        self.arch = _parse_arch(owner, arch, named)
+        self.out_indices = _parse_out_indices(owner, out_indices)
+        if not isinstance(in_channels, int) or in_channels < 1:
+            raise UserError(f'{owner} got in_channels={in_channels!r}: give a positive integer')
         if not 0 <= drop_path_rate < 1:
             raise UserError(f'{owner} got drop_path_rate={drop_path_rate!r}: give 0 <= rate < 1')
-        if frozen_stages not in range(-1, NUM_STAGES + 1):
-            raise UserError(
-                f'{owner} got frozen_stages={frozen_stages!r}: give -1 (none) to {NUM_STAGES} (all)'
-            )
         if with_cp not in (False, True, 'selective'):
             raise UserError(f"{owner} got with_cp={with_cp!r}: give False, True or 'selective'")
-        self.out_indices = _parse_out_indices(owner, out_indices)
-        self.frozen_stages = frozen_stages
+        self.in_channels = in_channels
+        self.drop_path_rate = drop_path_rate
+        self.with_cp = with_cp
 
-        self.patch_embed = PatchEmbed(embed_dims)
-        self.layers = ModuleList()
+    def build(self, norm_layer: NormLayer) -> None:
+        """Build all layers, and initialize them as the release does.
+
+        Args:
+            norm_layer: Makes the norms of the outputs, unless the last stage is the only output.
+        """
+        embed_dims, depths = self.arch['embed_dims'], self.arch['depths']
+        last = self.out_indices[-1]
+        self.patch_embed = PatchEmbed(self.in_channels, embed_dims)
+        self.layers = nn.ModuleList()
         # On the CPU even where the model is built on another device, such as meta.
-        rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu')
-        drop_paths = rates.split(tuple(depths))
-        for i in range(self.out_indices[-1] + 1):
+        rates = torch.linspace(0, self.drop_path_rate, sum(depths), device='cpu').split(depths)
+        for i in range(last + 1):
             channels = embed_dims * 2**i
-            blocks = [build_block(i, j, channels, r) for j, r in enumerate(drop_paths[i].tolist())]
-            downsample = PatchMerging(channels) if i < self.out_indices[-1] else None
-            self.layers.append(Stage(blocks, downsample, with_cp not in (False, 'selective')))
+            blocks = [self.build_block(i, j, channels, r) for j, r in enumerate(rates[i].tolist())]
+            downsample = PatchMerging(channels) if i < last else None
+            self.layers.append(Stage(blocks, downsample, self.with_cp not in (False, 'selective')))
         self._classifies = self.out_indices == (NUM_STAGES - 1,)
         if self._classifies:
-            self.norm = nn.LayerNorm(embed_dims * 2 ** (NUM_STAGES - 1))
+            self.norm = LayerNorm2d(embed_dims * 2 ** (NUM_STAGES - 1))
         else:
             for i in self.out_indices:
-                self.add_module(f'norm{i}', build_norm_layer(norm_cfg, embed_dims * 2**i)[1])
-        self._freeze()
+                self.add_module(f'norm{i}', norm_layer(embed_dims * 2**i))
+        self.apply(_initialize)
+
+    def build_block(self, stage: int, index: int, channels: int, drop_path: float) -> nn.Module:
+        """Build a block; override this to have other blocks.
+
+        Args:
+            stage: Index of the stage.
+            index: Index of the block in its stage.
+            channels: C of the (N, C, H, W) input and output.
+            drop_path: Probability of dropping a branch.
+
+        Returns:
+            The block.
+        """
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute feature maps.
 
         Args:
-            x: Normalised images, (N, 3, H, W), any size and memory format.
+            x: Normalized images, (N, in_channels, H, W), any size and memory format.
 
         Returns:
             For each index i of `out_indices` a map (N, embed_dims * 2**i, ceil(H / 2**(i + 2)),
             ceil(W / 2**(i + 2))), in torch's default memory format.
 
         Raises:
-            UserError: If `x` is not (N, 3, H, W).
+            UserError: `x` has another shape.
         """
-        if x.ndim != 4 or x.shape[1] != 3:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise UserError(
                 f'{type(self).__name__} got an input of shape {tuple(x.shape)}, but takes images '
-                'as (N, 3, H, W): give a batch of three-channel images'
+                f'as (N, {self.in_channels}, H, W): give a batch of {self.in_channels}-channel '
+                'images, or set in_channels'
             )
         x = self.patch_embed(x)
         outs = []
         for i, layer in enumerate(self.layers):
             x = layer(x)
             if i in self.out_indices:
-                norm = self.norm if self._classifies else getattr(self, f'norm{i}')
+                norm = self.get_submodule('norm' if self._classifies else f'norm{i}')
                 # Heads may read memory as it lies: compiled mmcv's RoIAlign does, and would take
                 # channels-last maps for something else, silently.
-                outs.append(normalise(norm, x).contiguous())
+                outs.append(norm(x).contiguous())
             if layer.downsample is not None:
                 x = layer.downsample(x)
         return tuple(outs)
 
-    def train(self, mode: bool = True) -> 'SwinDesign':
-        """Set training or evaluation mode; frozen stages stay in evaluation mode."""
-        super().train(mode)
-        self._freeze()
-        return self
 
-    def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
-        for module in (self.patch_embed, *self.layers[: self.frozen_stages]):
-            module.eval().requires_grad_(False)
-
-
-def parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict], example: str) -> dict:
-    """Read the numbers of an architecture from its name or a dict.
+def drop_path_layer(rate: float) -> nn.Module:
+    """Make the layer that drops a branch of a block, for each image by itself.
 
     Args:
-        owner: Name of the backbone, for messages.
-        arch: A key of `named`, or a dict with the keys that those have.
-        named: The named architectures; each has embed_dims, depths and what else the owner needs.
-        example: The key of `named` to show to whom gave a dict with other keys.
+        rate: Probability of dropping it.
 
     Returns:
-        The numbers, with `depths` as a tuple. Only `depths` is checked.
-
-    Raises:
-        UserError: If the name or the dict's keys are unknown, or `depths` impossible.
+        The layer.
     """
-    *first, last = named[example]
+    return StochasticDepth(rate, 'row') if rate else nn.Identity()
+
+
+def _initialize(module: nn.Module) -> None:
+    """Initialize linear layers, of which Conv1d is one along its channels."""
+    if isinstance(module, nn.Linear | nn.Conv1d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict]) -> dict:
+    """Return the numbers of an architecture, with `depths` as a tuple; check `depths` alone."""
+    example = next(iter(named.values()))
+    *first, last = example
     keys = f'{", ".join(first)} and {last}'
     if isinstance(arch, str) and arch not in named:
         raise UserError(
@@ -220,8 +230,8 @@ def parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict], example:
             f'{keys}'
         )
     numbers = named[arch] if isinstance(arch, str) else arch
-    if set(numbers) != set(named[example]):
-        shown = ', '.join(f'{key}={value}' for key, value in named[example].items())
+    if set(numbers) != set(example):
+        shown = ', '.join(f'{key}={value}' for key, value in example.items())
         raise UserError(
             f'{owner} got an arch with the keys {sorted(numbers)}: give {keys}, such as '
             f'dict({shown})'
@@ -235,13 +245,8 @@ def parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict], example:
     return {**numbers, 'depths': depths}
 
 
-def normalise(norm: nn.Module, x: Tensor) -> Tensor:
-    """Apply a norm layer to (N, C, H, W); a LayerNorm over the channels of each position."""
-    return nchw(norm(nhwc(x))) if isinstance(norm, nn.LayerNorm) else norm(x)
-
-
 def _parse_out_indices(owner: str, out_indices: int | Sequence[int]) -> tuple[int, ...]:
-    """Make `out_indices` a sorted tuple of stages from 0 to 3."""
+    """Return `out_indices` as a sorted tuple of stages from 0 to 3."""
     given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
     indices = tuple(i + NUM_STAGES if i < 0 else i for i in given)
     if not indices or indices != tuple(sorted(set(indices) & set(range(NUM_STAGES)))):

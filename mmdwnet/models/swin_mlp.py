@@ -10,16 +10,14 @@ Parameters carry the names of that release, so its weights load as they are.
 from collections.abc import Sequence
 
 import torch.nn.functional as F  # noqa: N812
-from mmengine.registry import MODELS
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 
 from .feed_forward import FeedForward
-from .maps import nchw, nhwc
+from .maps import LayerNorm2d, NormLayer, nchw, nhwc
 from .recompute import chain
-from .swin_design import NUM_STAGES, PATCH_SIZE, SwinDesign, parse_arch
+from .swin_design import NUM_STAGES, PATCH_SIZE, SwinDesign, drop_path_layer
 
 TINY = dict(embed_dims=96, depths=(2, 2, 6, 2))
 ARCHITECTURES: dict[str, dict] = {  # cN: N channels per head
@@ -83,7 +81,7 @@ class SwinMLPBlock(nn.Module):
         self.spatial_mlp = SpatialMLP(**spatial)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = FeedForward(channels, recompute)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.drop_path = drop_path_layer(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, C, H, W) to (N, C, H, W)."""
@@ -93,9 +91,8 @@ class SwinMLPBlock(nn.Module):
         return nchw(x) + self.drop_path(mixed)
 
 
-@MODELS.register_module()
 class SwinMLP(SwinDesign):
-    """Backbone of Swin-MLP, for any image size.
+    """Network of Swin-MLP, for any image size.
 
     Every other block of a stage shifts its windows by half a window. Where windows do not tile
     the map, it is zero-padded at the bottom and right, after the LayerNorm, and cropped again.
@@ -113,78 +110,64 @@ class SwinMLP(SwinDesign):
             is then not larger than a window has windows of the map's size, and no shift. Images
             of any other size can be given. Defaults to 32 * window_size, where the last stage's
             map is one window: 256 for the released tiny models, 224 for base.
+        in_channels: Channels of the images. Defaults to 3.
+        norm_layer: Makes the norm layers of the outputs in dense prediction; the classifier's and
+            those inside are LayerNorms. Defaults to LayerNorm over the channels.
         out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. The last
-            stage alone gets the classifier's LayerNorm, `norm`; any other choice gets a norm
-            layer of `norm_cfg` per output, `norm{i}`. Stages after the last output are not
-            built. Defaults to (3, ).
+            stage alone gets the classifier's LayerNorm, `norm`; any other choice gets a norm of
+            `norm_layer` per output, `norm{i}`. Stages after the last output are not built.
+            Defaults to (3, ).
         drop_path_rate: Probability of dropping a branch in the last block; it grows linearly
             from 0 in the first. Defaults to 0.
-        frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages: no
-            gradients. Norms of the outputs stay trainable, as no classifier comes with them.
-            Defaults to -1.
-        norm_cfg: Config of the norm layers of the outputs in dense prediction; the classifier's
-            and those inside are LayerNorms. Defaults to dict(type='LN').
         with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
             each block, 'selective' for the norms and GELU in it, which are quick. Defaults to
             False.
-        init_cfg: Initialisation, as in mmengine. By default linear layers and spatial MLPs draw
-            from a truncated normal distribution of std 0.02, and all others keep torch's
-            initialisation.
 
     Raises:
-        UserError: If an argument has a value that no network can have.
+        UserError: An argument has a value that no network can have.
     """
 
     def __init__(
         self,
         arch: str | dict = 'tiny_c24',
         img_size: int | None = None,
+        in_channels: int = 3,
+        norm_layer: NormLayer = LayerNorm2d,
         out_indices: int | Sequence[int] = (NUM_STAGES - 1,),
         drop_path_rate: float = 0.0,
-        frozen_stages: int = -1,
-        norm_cfg: dict | None = None,
         with_cp: bool | str = False,
-        init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        numbers = parse_arch('SwinMLP', arch, ARCHITECTURES, example='tiny_c24')
-        embed_dims, window_size = numbers['embed_dims'], numbers['window_size']
-        num_heads = tuple(numbers['num_heads'])
+        super().__init__(arch, ARCHITECTURES, in_channels, out_indices, drop_path_rate, with_cp)
+        embed_dims, window_size = self.arch['embed_dims'], self.arch['window_size']
+        self.num_heads = tuple(self.arch['num_heads'])
         for key, value in dict(embed_dims=embed_dims, window_size=window_size).items():
             if not isinstance(value, int) or value < 1:
-                raise UserError(f'SwinMLP got {key}={value!r}: give a positive whole number')
-        if len(num_heads) != NUM_STAGES or not all(
+                raise UserError(f'SwinMLP got {key}={value!r}: give a positive integer')
+        if len(self.num_heads) != NUM_STAGES or not all(
             isinstance(heads, int) and heads > 0 and embed_dims * 2**i % heads == 0
-            for i, heads in enumerate(num_heads)
+            for i, heads in enumerate(self.num_heads)
         ):
             raise UserError(
-                f'SwinMLP got num_heads={num_heads}: give, for each of the {NUM_STAGES} stages, a '
-                f'divisor of its {embed_dims} * 2**i channels'
+                f'SwinMLP got num_heads={self.num_heads}: give, for each of the {NUM_STAGES} '
+                f'stages, a divisor of its {embed_dims} * 2**i channels'
             )
         if img_size is None:
             img_size = PATCH_SIZE * 2 ** (NUM_STAGES - 1) * window_size
         if not isinstance(img_size, int) or img_size < 1:
             raise UserError(f'SwinMLP got img_size={img_size!r}: give the side of square images')
+        self.img_size = img_size
+        self.build(norm_layer)
 
-        def build_block(stage: int, index: int, channels: int, drop_path: float) -> SwinMLPBlock:
-            side = -(-img_size // (PATCH_SIZE * 2**stage))
-            shifted = index % 2 == 1 and side > window_size
-            return SwinMLPBlock(
-                channels,
-                drop_path,
-                recompute=with_cp == 'selective',
-                num_heads=num_heads[stage],
-                window_size=min(window_size, side),
-                shift=window_size // 2 if shifted else 0,
-            )
-
-        super().__init__(
-            embed_dims,
-            numbers['depths'],
-            build_block,
-            out_indices=out_indices,
-            drop_path_rate=drop_path_rate,
-            frozen_stages=frozen_stages,
-            norm_cfg=norm_cfg or dict(type='LN'),
-            with_cp=with_cp,
-            init_cfg=init_cfg,
+    def build_block(self, stage: int, index: int, channels: int, drop_path: float) -> nn.Module:
+        """Build a block, as `SwinDesign.build_block` says."""
+        window_size = self.arch['window_size']
+        side = -(-self.img_size // (PATCH_SIZE * 2**stage))
+        shifted = index % 2 == 1 and side > window_size
+        return SwinMLPBlock(
+            channels,
+            drop_path,
+            recompute=self.with_cp == 'selective',
+            num_heads=self.num_heads[stage],
+            window_size=min(window_size, side),
+            shift=window_size // 2 if shifted else 0,
         )

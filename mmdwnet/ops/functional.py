@@ -234,6 +234,8 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
     if backend is None:
         if torch.onnx.is_in_onnx_export():
             return 'torch'
+        if x.device.type == 'meta':
+            return 'cpu'  # shapes and FLOPs, which torch knows of operators
         if x.device.type == 'cuda' and _HAS_TRITON:
             return 'triton'
         if x.device.type == 'cpu' and native and HAS_ONEDNN:
@@ -241,7 +243,7 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
         return 'torch'
     if backend not in BACKENDS:
         raise UserError(f'there is no backend {backend!r}: choose one of {list(BACKENDS)}')
-    if backend == 'cpu' and x.device.type != 'cpu':
+    if backend == 'cpu' and x.device.type not in ('cpu', 'meta'):
         raise UserError(f"the backend 'cpu' got an input on {x.device}: move it to the CPU")
     if backend == 'triton':
         if not _HAS_TRITON:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from torch import nn
 
 from mmdwnet.apis.building import build_model
 from mmdwnet.deploy import compile
@@ -39,6 +40,41 @@ def test_backbone_has_a_dtype_of_its_own():
     )
     assert {p.dtype for p in compiled.backbone.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in compiled.head.parameters()} == {torch.float32}
+
+
+class Twins(nn.Module):
+    """A model that applies one backbone twice, under two names."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.first = self.second = backbone
+
+    def forward(self, x):
+        return self.first(x)[0], self.second(x.flip(0))[0]
+
+
+@pytest.mark.usefixtures('cpp_compiler')
+@torch.no_grad()
+def test_backbone_that_is_used_twice():
+    model = trained(Twins(nano()))
+    expected = model(images())
+    compiled = compile(model, torch.bfloat16)
+    assert compiled.first is compiled.second and type(compiled.first) is not type(model.first)
+    for got, out in zip(compiled(images()), expected, strict=True):
+        assert_close(got, out, 0.05)
+
+
+@pytest.mark.usefixtures('cpp_compiler')
+@torch.no_grad()
+def test_weights_are_constants():
+    compiled = compile(trained(nano()))
+    before = compiled(images())[0]
+    for name, parameter in compiled.named_parameters():
+        if name.endswith('conv0.weight'):
+            parameter.zero_()
+    assert compiled(images())[0].equal(before), (
+        'torch no longer takes weights for constants as weights_as_constants() asks it to'
+    )
 
 
 def test_other_dtypes_are_refused():

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from complexity import Complexity, Cost, measure
 from mmengine.config import Config
 from mmengine.fileio import load
 
-from mmdwnet.apis.complexity import Complexity, Cost, measure
 from mmdwnet.apis.hub import INDEX, metafiles
 from mmdwnet.cli.command import run_command
 from mmdwnet.errors import UserError

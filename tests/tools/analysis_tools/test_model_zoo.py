@@ -2,8 +2,7 @@ from pathlib import Path
 
 import model_zoo
 import pytest
-
-from mmdwnet.apis.complexity import Complexity
+from complexity import Complexity
 
 ROOT = Path(__file__).parents[3]
 MODELS = {model.name: model for model in model_zoo.read_models(ROOT)}

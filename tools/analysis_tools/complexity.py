@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmdwnet.apis.building import build_model
 from mmdwnet.errors import UserError
-from mmdwnet.models.mixers import DynamicMixer, InhomogeneousMixer
 
 if TYPE_CHECKING:
     from mmdet.models import TwoStageDetector
@@ -171,17 +170,12 @@ def _stages(module: nn.Module) -> list:
 class _Recorder:
     """Counts the multiply-adds of each module of a model.
 
-    Mixers that predict their kernels are counted by a rule: whatever operators do it, their product
-    takes k * k multiply-adds for each value of the output. `FlopCounterMode` would see it only
-    where it is a convolution.
-
     Args:
         model: The model; it gets hooks that stay.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._counter = FlopCounterMode(display=False)
-        self._by_rule = 0
         # Of the modules being run, outermost first: the total before, and what those took that were
         # called since.
         self._running: list[tuple[int, int]] = []
@@ -210,7 +204,7 @@ class _Recorder:
         return {**costs, '': Cost(costs[''].parameters, self._total())}
 
     def _total(self) -> int:
-        return self._counter.get_total_flops() // 2 + self._by_rule
+        return self._counter.get_total_flops() // 2
 
     def _enter(self, module: nn.Module, args: tuple) -> None:
         self._running.append((self._total(), 0))
@@ -218,10 +212,6 @@ class _Recorder:
     def _leave(self, module: nn.Module, args: tuple, output: Any) -> None:
         before, called = self._running.pop()
         own = self._total() - before - called
-        if isinstance(module, DynamicMixer | InhomogeneousMixer):
-            product = module.kernel_size**2 * output.numel()
-            self._by_rule += product - own
-            own = product
         self._own[module] += own
         if self._running:
             before, others = self._running[-1]

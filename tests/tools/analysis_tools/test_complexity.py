@@ -3,12 +3,12 @@ from pathlib import Path
 
 import mmdet
 import pytest
+from complexity import Complexity, Cost, measure
 from mmengine.config import Config
 
-from mmdwnet.apis.complexity import Complexity, Cost, measure
 from mmdwnet.errors import UserError
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIGS = Path(__file__).parents[3] / 'configs'
 CLASSES = 10
 
 
