@@ -23,7 +23,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-$(INSTALLED): setup.py $(wildcard requirements/*.txt)
+$(INSTALLED): pyproject.toml setup.py $(wildcard requirements/*.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --editable '.[tests]'
+	$(BIN)/pip install --editable '.[openmmlab,tests]'
 	touch $@

@@ -1,11 +1,15 @@
-"""What a wheel has in it, and that it works without the checkout it was built from."""
+"""What a wheel has in it, that it works without its checkout, and what installing it changes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 import zipfile
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
@@ -37,17 +41,21 @@ def build(kind: str, source: Path, target: Path) -> Path:
     return built
 
 
+def copy_checkout(target: Path) -> Path:
+    """A copy of what a package is built from, as a build leaves files beside its sources."""
+    target.mkdir()
+    for name in SOURCES:
+        shutil.copy(ROOT / name, target)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, target / name)
+    return target
+
+
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a wheel holds that was built from the sdist of a copy of the checkout."""
     folder = tmp_path_factory.mktemp('packaging')
-    copy = folder / 'checkout'
-    copy.mkdir()
-    for name in SOURCES:
-        shutil.copy(ROOT / name, copy)
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, copy / name)
-    sdist = build('sdist', copy, folder / 'sdist')
+    sdist = build('sdist', copy_checkout(folder / 'checkout'), folder / 'sdist')
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter='data')
     # A file that a build left here and the sources no longer have.
@@ -95,3 +103,82 @@ for name in mmdwnet.list_models():
     tasks = [ROOT / 'configs' / task for task in ('cls', 'det', 'seg')]
     assert len(configs) == sum(len(list(task.glob('*.py'))) for task in tasks)
     assert all(Path(config).is_relative_to(installed) for config in configs)
+
+
+def test_plain_package_requires_no_openmmlab(installed: Path) -> None:
+    (info,) = installed.glob('*.dist-info')
+    required = PathDistribution(info).requires
+    plain = {re.split('[<>=]', line)[0] for line in required if 'extra ==' not in line}
+    assert plain == {'filelock', 'numpy', 'safetensors', 'torch', 'torchvision'}
+    extra = {line.split(';')[0] for line in required if line.endswith('extra == "openmmlab"')}
+    assert extra == {f'onedl-{name}' for name in FORKS}
+
+
+FORKS = {
+    'mmcv': 'mmcv',
+    'mmdetection': 'mmdet',
+    'mmengine': 'mmengine',
+    'mmpretrain': 'mmpretrain',
+    'mmsegmentation': 'mmseg',
+}
+ORIGINALS = {
+    'mmcv-lite': 'mmcv',
+    'mmdet': 'mmdet',
+    'mmengine': 'mmengine',
+    'mmpretrain': 'mmpretrain',
+    'mmsegmentation': 'mmseg',
+}
+
+
+def make_wheel(folder: Path, name: str, package: str) -> Path:
+    """A wheel with one package of one file, which names the distribution it is from."""
+    info = f'{name.replace("-", "_")}-1.0.dist-info'
+    path = folder / f'{name.replace("-", "_")}-1.0-py3-none-any.whl'
+    with zipfile.ZipFile(path, 'w') as wheel:
+        wheel.writestr(f'{package}/__init__.py', f'FROM = {name!r}\n')
+        wheel.writestr(f'{info}/METADATA', f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
+        wheel.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nTag: py3-none-any\n')
+        wheel.writestr(f'{info}/RECORD', '')
+    return path
+
+
+@pytest.fixture
+def originals(tmp_path: Path) -> Path:
+    """Site-packages of an environment with torch, pip and OpenMMLab's original packages.
+
+    OpenMMLab's are stand-ins, so that either family can be tried wherever the tests run; the rest
+    are links to those of the environment that the tests run in.
+    """
+    venv.create(tmp_path / 'env', symlinks=True)
+    (site,) = tmp_path.glob('env/lib/python*/site-packages')
+    for entry in Path(sysconfig.get_path('purelib')).iterdir():
+        if not entry.name.startswith(('mm', 'onedl', '__editable__')):
+            (site / entry.name).symlink_to(entry)
+    for name, package in ORIGINALS.items():
+        with zipfile.ZipFile(make_wheel(tmp_path, name, package)) as wheel:
+            wheel.extractall(site)
+    return site
+
+
+def test_installing_changes_no_original_package(originals: Path, tmp_path: Path) -> None:
+    def files() -> dict[str, bytes]:
+        mine = [path for path in originals.glob('mm*/**/*') if path.is_file()]
+        return {str(path): path.read_bytes() for path in mine if 'mmdwnet' not in str(path)}
+
+    forks = tmp_path / 'forks'
+    forks.mkdir()
+    for name, package in FORKS.items():  # what pip would find to put over the originals
+        make_wheel(forks, f'onedl-{name}', package)
+    before, entries = files(), set(os.listdir(originals))
+    assert len(before) == 4 * len(ORIGINALS)
+    pip = [tmp_path / 'env/bin/python', '-m', 'pip', 'install', '--no-index', '--find-links', forks]
+    done = subprocess.run(
+        [*pip, '--no-build-isolation', copy_checkout(tmp_path / 'checkout')],
+        env={key: value for key, value in os.environ.items() if key != 'PYTHONPATH'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files() == before
+    new = set(os.listdir(originals)) - entries
+    assert {name.split('-')[0] for name in new} == {'mmdwnet'}

@@ -1,8 +1,8 @@
-"""mmcv's operators on torchvision's: what the stand-in for `mmcv._ext` contains.
+"""mmcv's operators on torchvision's: the contents of the stand-in for `mmcv._ext`.
 
-Each operator takes the arguments of its compiled namesake, by the same names and in the same order,
-and writes into the same output tensors. Unlike those it takes any floating point type, or a mix:
-half precision is computed in float32, and any memory format.
+Each operator takes the arguments of its compiled namesake, with the same names and in the same
+order, and writes into the same output tensors. Unlike those it takes any floating-point dtype, or a
+mix (half precision is computed in float32), and any memory format.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def _compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """The smallest type that holds all `tensors` and that torchvision's CPU operators take."""
+    """Return the smallest dtype that holds all `tensors` and that torchvision takes on the CPU."""
     dtype = torch.float32
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)
@@ -47,16 +47,16 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         offset: 0 or 1; a box's width is `x2 - x1 + offset`, its height likewise.
 
     Returns:
-        Indices of the kept boxes, int64, by descending score; among equal scores the first first.
+        Indices of the kept boxes, int64, by descending score; equal scores keep their order.
     """
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
     dtype = _compute_dtype(boxes, scores)
     boxes = boxes.to(dtype)
-    if offset:  # moving x2 and y2 by it gives that width and height, and the same intersections
+    if offset:  # moving x2 and y2 by it gives this width and height, and the same intersections
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    # mmcv compares in the boxes' type. torchvision takes a float64 threshold, and an IoU that is
-    # just 0.6 in float32 is greater than the float64 0.6.
+    # mmcv compares in the boxes' dtype. torchvision takes a float64 threshold, and an IoU of 0.6 in
+    # float32 is greater than 0.6 in float64.
     threshold = torch.tensor(iou_threshold, dtype=dtype).item()
     return torchvision.ops.nms(boxes, scores.to(dtype), threshold)
 
@@ -71,18 +71,18 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Pick boxes by descending score, each lowering the scores of those it overlaps.
+    """Pick boxes by descending score; each lowers the scores of the boxes it overlaps.
 
-    The tie order is that of mmcv's loop: a dropped box's place is taken by the last box left, and
-    among equal scores the first place wins.
+    Ties are broken as in mmcv's loop: the last box left takes the place of a dropped box, and the
+    first of equal scores wins.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 in pixels, on the CPU.
         scores: (N,), on the CPU.
         dets: (N, 5), on the CPU; its first rows receive the picked boxes and their scores.
-        iou_threshold: From this IoU on scores are lowered (methods 0 and 1).
+        iou_threshold: Scores are lowered from this IoU on (methods 0 and 1).
         sigma: Width of the Gaussian (method 2).
-        min_score: Boxes whose score falls below are dropped.
+        min_score: Boxes whose score falls below it are dropped.
         method: 0 drops an overlapping box, 1 multiplies its score by 1 - IoU, 2 by
             exp(-IoU^2 / sigma).
         offset: 0 or 1; a box's width is `x2 - x1 + offset`, its height likewise.
@@ -92,20 +92,20 @@ def softnms(
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long)
-    # The loop is sequential and its steps are small: numpy spends less on each than torch does.
+    # The loop is sequential and its steps are small: numpy has less overhead per step than torch.
     dtype = _compute_dtype(boxes, scores)
     corners = boxes.detach().to(dtype).numpy()
     score = scores.detach().to(dtype).numpy().copy()
     area = (corners[:, 2:] - corners[:, :2] + offset).prod(axis=1)
     threshold, sigma, min_score = (score.dtype.type(x) for x in (iou_threshold, sigma, min_score))
 
-    # `left` lists the boxes in their places: the picked ones first, then those still in the race.
+    # `left` lists the boxes in order: the picked ones first, then the remaining candidates.
     left: np.ndarray = np.arange(len(score), dtype=np.int64)
     picked = 0
     while picked < len(left):
-        race = score[left[picked:]]
-        # A NaN, from boxes without area, is never greater than anything, nor anything than it.
-        best = picked + (0 if np.isnan(race[0]) else int(np.nanargmax(race)))
+        candidates = score[left[picked:]]
+        # A NaN, from boxes without area, compares as neither greater nor less than anything.
+        best = picked + (0 if np.isnan(candidates[0]) else int(np.nanargmax(candidates)))
         left[[picked, best]] = left[[best, picked]]
         box, rest = left[picked], left[picked + 1 :]
         picked += 1
@@ -152,17 +152,17 @@ def roi_align_forward(
         input: (N, C, H, W), the features.
         rois: (K, 5), index in the batch, x1, y1, x2, y2 in pixels of the image.
         output: (K, C, aligned_height, aligned_width), receives the result.
-        argmax_y: Of use for max pooling only; left as it is.
-        argmax_x: Of use for max pooling only; left as it is.
+        argmax_y: Used by max pooling only; left unchanged.
+        argmax_x: Used by max pooling only; left unchanged.
         aligned_height: Bins per region, vertically.
         aligned_width: Bins per region, horizontally.
         spatial_scale: Feature pixels per image pixel.
-        sampling_ratio: Samples per bin and direction; 0 for as many as feature pixels.
+        sampling_ratio: Samples per bin and direction; 0 for one per feature pixel.
         pool_mode: 1, average.
-        aligned: Whether the centre of a pixel is at a half.
+        aligned: Whether pixel centers lie at half-integers.
 
     Raises:
-        UserError: `pool_mode` is 0, max pooling, which torchvision's operator has not.
+        UserError: `pool_mode` is 0, max pooling, which torchvision's operator lacks.
     """
     _check_average(pool_mode)
     dtype = _compute_dtype(input, rois)
@@ -187,49 +187,44 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Gradient of `roi_align_forward` with respect to the features.
+    """Compute the gradient of `roi_align_forward` with respect to the features.
 
     Args:
         grad_output: (K, C, aligned_height, aligned_width), gradient of the result.
-        rois: As in `roi_align_forward`, as are all others that are not named here.
+        rois: (K, 5), as in `roi_align_forward`.
         argmax_y: Not used.
         argmax_x: Not used.
         grad_input: (N, C, H, W), receives the gradient of the features.
         aligned_height: Bins per region, vertically.
         aligned_width: Bins per region, horizontally.
         spatial_scale: Feature pixels per image pixel.
-        sampling_ratio: Samples per bin and direction; 0 for as many as feature pixels.
+        sampling_ratio: Samples per bin and direction; 0 for one per feature pixel.
         pool_mode: 1, average.
-        aligned: Whether the centre of a pixel is at a half.
+        aligned: Whether pixel centers lie at half-integers.
 
     Raises:
-        UserError: `pool_mode` is 0, max pooling, which torchvision's operator has not.
+        UserError: `pool_mode` is 0, max pooling, which torchvision's operator lacks.
     """
     _check_average(pool_mode)
     dtype = _compute_dtype(grad_output, rois)
     grad_output, rois = grad_output.to(dtype), rois.to(dtype)
     size = (aligned_height, aligned_width)
-    if torch.are_deterministic_algorithms_enabled():
-        # torchvision has a deterministic form only behind autograd. The operator is linear: its
-        # gradient does not depend on the features' values.
-        with torch.enable_grad():
-            features = grad_output.new_zeros(grad_input.shape, requires_grad=True)
-            pooled = torchvision.ops.roi_align(
-                features, rois, size, spatial_scale, sampling_ratio, aligned
-            )
-        (grad,) = torch.autograd.grad(pooled, features, grad_output)
-    else:
-        grad = torch.ops.torchvision._roi_align_backward(
-            grad_output, rois, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned
+    # torchvision's gradient is public through autograd only. The operator is linear: its gradient
+    # does not depend on the features' values.
+    with torch.enable_grad():
+        features = grad_output.new_zeros(grad_input.shape, requires_grad=True)
+        pooled = torchvision.ops.roi_align(
+            features, rois, size, spatial_scale, sampling_ratio, aligned
         )
+    (grad,) = torch.autograd.grad(pooled, features, grad_output)
     grad_input.copy_(grad)
 
 
 def _check_average(pool_mode: int) -> None:
     if pool_mode != 1:
         raise UserError(
-            "RoIAlign with pool_mode='max' needs mmcv's compiled operators, which this mmcv came "
-            f"without; use pool_mode='avg', or {_HOW_TO_COMPILE}."
+            "RoIAlign with pool_mode='max' needs mmcv's compiled operators, which this mmcv "
+            f"lacks: use pool_mode='avg', or {_HOW_TO_COMPILE}."
         )
 
 
@@ -242,10 +237,10 @@ def roi_pool_forward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Maximum of the features over the bins of each region.
+    """Take the maximum of the features over the bins of each region.
 
     mmcv does not round the regions to feature pixels, as torchvision does. Its bins are whole
-    pixels though, so that each bin is given to torchvision as a region of its own.
+    pixels, though, so each bin is passed to torchvision as a region of its own.
 
     Args:
         input: (N, C, H, W), the features.
@@ -281,7 +276,7 @@ def roi_pool_forward(
 
 
 def _bins(start: Tensor, end: Tensor, count: int, limit: int) -> tuple[Tensor, Tensor]:
-    """First pixel of each bin and the one after its last, both (K, count)."""
+    """Return the first pixel of each bin and the one after its last, both (K, count)."""
     size = (end - start)[:, None]
     step = size / count
     index = torch.arange(count, device=start.device)
@@ -299,16 +294,16 @@ def roi_pool_backward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Gradient of `roi_pool_forward` with respect to the features.
+    """Compute the gradient of `roi_pool_forward` with respect to the features.
 
     Args:
         grad_output: (K, C, pooled_height, pooled_width), gradient of the result.
         rois: (K, 5), as in `roi_pool_forward`.
-        argmax: What `roi_pool_forward` wrote.
+        argmax: As written by `roi_pool_forward`.
         grad_input: (N, C, H, W), contiguous, receives the gradient of the features.
-        pooled_height: Not used; the shape of `grad_output` tells it.
-        pooled_width: Not used; the shape of `grad_output` tells it.
-        spatial_scale: Not used; `argmax` tells the places.
+        pooled_height: Not used; read from the shape of `grad_output`.
+        pooled_width: Not used; read from the shape of `grad_output`.
+        spatial_scale: Not used; `argmax` has the positions.
     """
     valid = argmax >= 0
     roi, channel, _, _ = valid.nonzero(as_tuple=True)
@@ -320,15 +315,15 @@ def roi_pool_backward(
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Focal loss of each sample and class; mmdet's one-stage detectors use it on CUDA.
+    """Compute the focal loss of each sample and class, as mmdet's one-stage detectors do on CUDA.
 
     Args:
         input: (N, C), logits.
         target: (N,), int64, the class of each sample; C for none.
-        weight: (C,), factor of the samples of each class, or empty for none.
+        weight: (C,), weights of the classes' samples, or empty for none.
         output: (N, C), receives the losses.
-        gamma: Exponent that plays down what is classified well.
-        alpha: Weight of the positive class; the negative has 1 - alpha.
+        gamma: Exponent that reduces the loss of well-classified samples.
+        alpha: Weight of positive samples; negative samples have 1 - alpha.
     """
     output.copy_(_focal_loss(input.to(_compute_dtype(input)), target, weight, gamma, alpha))
 
@@ -336,7 +331,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Gradient of `sigmoid_focal_loss_forward` with respect to the logits.
+    """Compute the gradient of `sigmoid_focal_loss_forward` with respect to the logits.
 
     Args:
         input: (N, C), logits.
@@ -364,12 +359,12 @@ def _focal_loss(
 
 
 def get_compiler_version() -> str:
-    """What takes the compiler's place in the reports on the environment."""
+    """Return what environment reports show in place of the compiler."""
     return f'mmdwnet stands in for them, on torchvision {torchvision.__version__}'
 
 
 def get_compiling_cuda_version() -> str:
-    """The CUDA version that torch, and so torchvision's operators, were compiled with."""
+    """Return the CUDA version that torch and torchvision's operators were compiled with."""
     return torch.version.cuda or 'not available'
 
 
@@ -381,25 +376,24 @@ _HOW_TO_COMPILE = (
 
 
 def missing_operator(name: str) -> Callable[..., NoReturn]:
-    """Stand for an operator that there is none of: mmcv asks for all of them when it is imported.
+    """Return a stand-in for an operator that is missing: mmcv asks for all when it is imported.
 
     Args:
         name: Name of the operator.
 
     Returns:
-        A function that raises `UserError`, whatever it is called with.
+        A function that raises `UserError` for any arguments.
 
     Raises:
-        AttributeError: `name` begins with an underscore, so it is no operator's.
+        AttributeError: `name` begins with an underscore, as no operator's name does.
     """
     if name.startswith('_'):
         raise AttributeError(f'module mmcv._ext has no attribute {name!r}')
 
     def operator(*args: Any, **kwargs: Any) -> NoReturn:
         raise UserError(
-            f'mmcv operator {name!r} was called, but this mmcv came without compiled operators '
-            f'and mmdwnet stands in for nms, softnms, roi_align, roi_pool and '
-            f'sigmoid_focal_loss only: '
+            f'mmcv operator {name!r} was called, but this mmcv lacks compiled operators, and '
+            'mmdwnet replaces nms, softnms, roi_align, roi_pool and sigmoid_focal_loss only: '
             f'{_HOW_TO_COMPILE}.'
         )
 

@@ -1,6 +1,7 @@
 """Which `mmcv._ext` a program gets, seen from outside: each test runs a script of its own."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.skipif(
     reason='this mmcv has compiled operators, so that the stand-in is not in use',
 )
 
-STAND_IN = 'mmcv came without compiled operators: mmdwnet stands in'
+STAND_IN = 'mmcv has no compiled operators: mmdwnet stands in'
 COMPILED = "mmcv's own compiled operators are used"
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +34,7 @@ def run(script: str, folder: Path, *arguments: str, **environment: str) -> str:
         env=os.environ | {'PYTHONPATH': search} | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -63,6 +64,23 @@ import mmdet.models, mmseg.models
         tmp_path,
     )
     assert output.count(STAND_IN) == 1
+
+
+def test_installing_imports_nothing(tmp_path: Path) -> None:
+    """`import mmdwnet` installs it always, in environments without OpenMMLab, too."""
+    file = ROOT / 'mmdwnet' / 'mmcv_ext' / '__init__.py'
+    output = run(
+        f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location('mmcv_ext', {str(file)!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.install()
+print(*{{'mmcv', 'mmengine', 'numpy', 'torch', 'torchvision'}} & set(sys.modules))
+""",
+        tmp_path,
+    )
+    assert output.split() == []
 
 
 def test_without_a_use_nothing_is_said(tmp_path: Path) -> None:
@@ -148,10 +166,17 @@ if __name__ == '__main__':
 
 @pytest.mark.parametrize('start', ['fork', 'spawn', 'forkserver'])
 def test_data_loader_workers(start: str, coco: Path) -> None:
-    """`mmdwnet` is imported under the guard, where a worker that is spawned does not look."""
+    """`mmdwnet` is imported under the guard, which a spawned worker does not enter."""
     output = run(WORKERS, coco, start)
     assert 'boxes [1, 1, 1, 1]' in output
     assert output.count(STAND_IN) == 1
+
+
+def test_private_attribute_of_multiprocessing_is_there() -> None:
+    assert isinstance(getattr(multiprocessing.current_process(), '_config', None), dict), (
+        'multiprocessing has moved BaseProcess._config: mmcv_ext._import_in_children needs another '
+        'way to have spawned workers import mmdwnet'
+    )
 
 
 def test_processes_spawned_by_spawned_ones(tmp_path: Path) -> None:

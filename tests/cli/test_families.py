@@ -1,0 +1,63 @@
+"""Environments with OpenMMLab's packages of more than one family."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmdwnet.cli.families import check_families
+from mmdwnet.errors import UserError
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put distributions into a folder of an environment that has no others."""
+    monkeypatch.setattr('sys.path', [])
+
+    def put(folder: str, *names: str) -> None:
+        monkeypatch.syspath_prepend(tmp_path / folder)
+        for name in names:
+            info = tmp_path / folder / f'{name.replace("-", "_")}-1.0.dist-info'
+            info.mkdir(parents=True)
+            (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ('names', 'package'),
+    [
+        (('mmengine', 'onedl-mmengine'), 'mmengine'),
+        (('mmcv-lite', 'mmengine', 'onedl-mmcv'), 'mmcv'),
+        (('mmdet', 'onedl-mmdetection', 'onedl-mmengine'), 'mmdet'),
+        (('mmpretrain', 'onedl-mmpretrain'), 'mmpretrain'),
+        (('mmsegmentation', 'onedl-mmsegmentation'), 'mmseg'),
+        (('mmcv', 'mmcv-lite', 'mmengine'), 'mmcv'),
+    ],
+)
+def test_two_distributions_of_one_package_are_refused(install, names: tuple, package: str) -> None:
+    install('site-packages', *names)
+    with pytest.raises(UserError, match=f'files of the other in the package {package}:') as told:
+        check_families()
+    (command,) = [part for part in str(told.value).split('"') if part.startswith('pip uninstall')]
+    assert sorted(command.split()[3:]) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        (),
+        ('mmengine', 'mmcv-lite', 'mmdet', 'mmpretrain', 'mmsegmentation'),
+        ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection'),
+        ('onedl-mmengine', 'mmcv', 'onedl-mmpretrain'),  # an mmcv compiled from sources
+    ],
+)
+def test_one_distribution_of_each_package_is_enough(install, names: tuple) -> None:
+    install('site-packages', *names)
+    check_families()
+
+
+def test_families_in_different_folders_keep_their_files(install) -> None:
+    install('site-packages', 'onedl-mmengine', 'onedl-mmcv')
+    install('originals', 'mmengine', 'mmcv-lite')
+    check_families()
