@@ -15,7 +15,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.fileio import load
-from mmpretrain import ModelHub
 
 from mmdwnet.errors import UserError
 
@@ -67,6 +66,8 @@ def register() -> None:
     Raises:
         UserError: The metafiles are missing.
     """
+    from mmpretrain import ModelHub  # takes seconds, and finding models does without
+
     # The detectors and segmentors stay out: mmpretrain would list them, but cannot build them.
     if not ModelHub.has('dwnet_tiny'):
         ModelHub.register_model_index(root() / 'configs/cls/metafile.yml', config_prefix=root())

@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
-from mmpretrain import ImageClassificationInferencer
 
 from mmdwnet.checkpoints.fitting import check_all_weights
+from mmdwnet.checkpoints.loading import as_data
 from mmdwnet.errors import UserError
 
 from .building import build_model
@@ -18,6 +18,7 @@ from .hub import find_model
 
 if TYPE_CHECKING:
     from mmdet.apis import DetInferencer
+    from mmpretrain import ImageClassificationInferencer
     from mmseg.apis import MMSegInferencer
 
 
@@ -48,11 +49,13 @@ def inferencer(
     checkpoint = str(weights or model.weights)
     device = str(device or get_device())
     cfg = Config.fromfile(model.config)
-    # The inferencers would leave at random whatever the checkpoint lacks.
-    check_all_weights(checkpoint, build_model(cfg))
     # Making one must not decide in which library the next looks up its pipeline.
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    with as_data(), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        # The inferencers would leave at random whatever the checkpoint lacks.
+        check_all_weights(checkpoint, build_model(cfg))
         if cfg.default_scope == 'mmpretrain':
+            from mmpretrain import ImageClassificationInferencer
+
             return ImageClassificationInferencer(name, checkpoint, device)
         if cfg.default_scope == 'mmdet':
             from mmdet.apis import DetInferencer

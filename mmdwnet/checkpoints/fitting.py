@@ -6,10 +6,9 @@ from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 
-from .fetching import fetch
 from .keys import differences, some
-from .reading import read_own
-from .releases import SCHEME, load_from_dwnet
+from .loading import load
+from .releases import SCHEME
 
 
 def check_pretrained(model: nn.Module) -> None:
@@ -26,7 +25,7 @@ def check_pretrained(model: nn.Module) -> None:
         for init_cfg in [given] if isinstance(given, dict) else given:
             if init_cfg.get('type') == 'Pretrained':
                 path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
-                _check_some(path, _read_weights(path, prefix), module)
+                _check_some(path, _weights(load(path), prefix), module)
 
 
 def check_some_weights(path: str, model: nn.Module) -> None:
@@ -39,7 +38,7 @@ def check_some_weights(path: str, model: nn.Module) -> None:
     Raises:
         UserError: It is missing, corrupt or of something else altogether.
     """
-    _check_some(path, _read_weights(path), model)
+    _check_some(path, _weights(load(path)), model)
 
 
 def check_all_weights(path: str, model: nn.Module) -> None:
@@ -52,7 +51,7 @@ def check_all_weights(path: str, model: nn.Module) -> None:
     Raises:
         UserError: It is missing, corrupt or of another model.
     """
-    _check_all(path, _weights(path, _read(path)), model)
+    _check_all(path, _weights(load(path)), model)
 
 
 def check_resumable(path: str, model: nn.Module) -> None:
@@ -70,8 +69,8 @@ def check_resumable(path: str, model: nn.Module) -> None:
             f'training cannot be resumed from {path}, released weights without the state of a '
             'training: start one from them by --cfg-options load_from=... instead'
         )
-    checkpoint = _read(path)
-    _check_all(path, _weights(path, checkpoint), model)
+    checkpoint = load(path)
+    _check_all(path, _weights(checkpoint), model)
     if not {'meta', 'optimizer'} <= set(checkpoint):
         raise UserError(
             f'the checkpoint {path} has weights, but nothing to resume from: start a training '
@@ -79,18 +78,7 @@ def check_resumable(path: str, model: nn.Module) -> None:
         )
 
 
-def _read(path: str) -> dict:
-    """Reads a checkpoint from wherever mmengine takes one, as data."""
-    if path.startswith(SCHEME):
-        return load_from_dwnet(path)
-    if path.startswith(('http://', 'https://')):
-        # mmengine would run what is in it; from here it takes the file that was read as data.
-        file = fetch(path, lambda part: read_own(part, path))
-        return read_own(file, path)
-    return read_own(path)
-
-
-def _weights(path: str, checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
+def _weights(checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
     """Returns the state dict in a checkpoint, of the part below `prefix` if one is given."""
     start = f'{prefix.rstrip(".")}.' if prefix else ''
     weights = checkpoint.get('state_dict', checkpoint)
@@ -100,10 +88,6 @@ def _weights(path: str, checkpoint: dict, prefix: str | None = None) -> dict[str
         for key, value in weights.items()
         if key.startswith(start) and isinstance(value, Tensor)
     }
-
-
-def _read_weights(path: str, prefix: str | None = None) -> dict[str, Tensor]:
-    return _weights(path, _read(path), prefix)
 
 
 def _check_some(path: str, weights: dict[str, Tensor], module: nn.Module) -> None:

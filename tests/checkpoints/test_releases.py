@@ -130,7 +130,7 @@ def test_truncated_files_are_told(folder: Path, file: Path):
     (folder / FILE).write_bytes(file.read_bytes()[:-1000])
     said = refusal()
     assert f'the checkpoint {folder / FILE} cannot be read' in said
-    assert f'for dwnet://dwnet_tiny, get {RELEASES["dwnet_tiny"]} anew' in said
+    assert f'for dwnet://dwnet_tiny, get {RELEASES["dwnet_tiny"]} again' in said
 
 
 def test_wrong_files_are_told(folder: Path, file: Path):
@@ -148,7 +148,7 @@ def test_unknown_names_are_told():
 
 def test_a_folder_that_is_none_is_told(tmp_path: Path, monkeypatch):
     monkeypatch.setenv('DWNET_CHECKPOINT_DIR', str(tmp_path / 'none'))
-    assert refusal().startswith(f'DWNET_CHECKPOINT_DIR={tmp_path / "none"} is no folder')
+    assert refusal().startswith(f'DWNET_CHECKPOINT_DIR={tmp_path / "none"} is not a folder')
 
 
 @pytest.mark.parametrize('kind', authors.KINDS)

@@ -112,7 +112,7 @@ def test_corrupt_checkpoint_is_refused(refusal, config, checkpoint: Path, fault)
     for name, *args in (('test', str(checkpoint)), ('train', '--resume', str(checkpoint))):
         said = refusal(name, config, *args)
         assert str(checkpoint) in said
-        assert 'is no checkpoint' in said if fault == 'list' else 'cannot be read' in said
+        assert 'is not a checkpoint but a list' in said if fault == 'list' else 'cannot be read' in said
 
 
 def test_checkpoint_of_another_architecture_is_refused(refusal, with_arch, checkpoint: Path):
