@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mmengine import fileio
+from mmengine.fileio import get_file_backend
 from mmengine.runner import (
     CheckpointLoader,
     get_deprecated_model_names,
@@ -129,9 +129,9 @@ def _from_zoo(path: str, models: dict[str, str]) -> dict:
 
 
 def _from_openmmlab(path: str) -> dict:
-    models = get_external_models()
-    renamed = {old: models[new] for old, new in get_deprecated_model_names().items()}
-    return _from_zoo(path, models | renamed)
+    scheme, _, name = path.partition('://')
+    name = get_deprecated_model_names().get(name, name)
+    return _from_zoo(f'{scheme}://{name}', get_external_models())
 
 
 def _from_mmcls(path: str) -> dict:
@@ -154,7 +154,9 @@ def _from_store(path: str) -> dict:
 
                 modelcloud.get(path.removeprefix('pavi://')).download(str(file))
             else:
-                file.write_bytes(fileio.get(path, backend_args=dict(backend='petrel')))
+                file.write_bytes(
+                    get_file_backend(path, backend_args=dict(backend='petrel')).get(path)
+                )
         except ImportError as error:
             raise UserError(
                 f'{path} cannot be fetched ({error}): install the client, or name a file'

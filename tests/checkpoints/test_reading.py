@@ -225,4 +225,4 @@ def test_calls_of_what_was_replaced_are_refused(weights, tmp_path: Path):
     said = refusal(path)
     assert 'without builtins.getattr, importlib.import_module, ' in said
     assert 'which no weights need' in said
-    assert 'nothing was run; get its weights alone' in said
+    assert 'nothing was run; get only its weights' in said
