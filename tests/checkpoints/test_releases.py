@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,27 @@ def test_files_are_downloaded_once(cache: Path, file: Path, weights, monkeypatch
     assert (cache / FILE).read_bytes() == file.read_bytes()
     monkeypatch.setitem(RELEASES, 'dwnet_tiny', f'http://127.0.0.1:9/{FILE}')
     check(load(), weights)
+
+
+@pytest.mark.parametrize('kept', [True, False])
+def test_files_other_than_the_first_are_refused(
+    cache: Path, file: Path, weights, tmp_path: Path, monkeypatch, kept
+):
+    monkeypatch.setitem(RELEASES, 'dwnet_tiny', file.as_uri())
+    load()
+    record = cache / f'{FILE}.sha256'
+    assert record.read_text() == f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {FILE}\n'
+    other = authors.classifier_file(tmp_path / FILE, {k: w + 1 for k, w in weights.items()})
+    if kept:  # and changed
+        (cache / FILE).write_bytes(other.read_bytes())
+    else:  # and another one is to be had
+        (cache / FILE).unlink()
+        monkeypatch.setitem(RELEASES, 'dwnet_tiny', other.as_uri())
+    said = refusal()
+    assert 'is not the file that was downloaded first, whose SHA-256 is in' in said
+    assert str(record) in said and (cache / FILE).exists() == kept
+    record.unlink()
+    load()
 
 
 @pytest.mark.parametrize('fault', ['truncated', 'of another model'])
