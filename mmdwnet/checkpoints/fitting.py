@@ -1,4 +1,4 @@
-"""Whether checkpoints fit a model."""
+"""Check whether checkpoints fit a model."""
 
 import re
 
@@ -12,10 +12,10 @@ from .releases import SCHEME
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Sees whether the checkpoints that parts of a model start from exist and fit.
+    """Check that the checkpoints named by a model's `init_cfg` exist and fit.
 
     Args:
-        model: The model, built but not initialised.
+        model: The model, built but not initialized.
 
     Raises:
         UserError: One does not.
@@ -29,45 +29,45 @@ def check_pretrained(model: nn.Module) -> None:
 
 
 def check_some_weights(path: str, model: nn.Module) -> None:
-    """Sees whether a checkpoint to start training from has anything for the model.
+    """Check that a checkpoint to start training from has weights for the model.
 
     Args:
-        path: Of the checkpoint.
+        path: What `load` takes.
         model: The model.
 
     Raises:
-        UserError: It is missing, corrupt or of something else altogether.
+        UserError: It is missing or corrupt, or has nothing for the model.
     """
     _check_some(path, _weights(load(path)), model)
 
 
 def check_all_weights(path: str, model: nn.Module) -> None:
-    """Sees whether a checkpoint has exactly the weights of the model.
+    """Check that a checkpoint has exactly the weights of the model.
 
     Args:
-        path: Of the checkpoint.
+        path: What `load` takes.
         model: The model.
 
     Raises:
-        UserError: It is missing, corrupt or of another model.
+        UserError: It is missing or corrupt, or is of another model.
     """
     _check_all(path, _weights(load(path)), model)
 
 
 def check_resumable(path: str, model: nn.Module) -> None:
-    """Sees whether training can go on from a checkpoint.
+    """Check that training can be resumed from a checkpoint.
 
     Args:
-        path: Of the checkpoint.
+        path: What `load` takes.
         model: The model.
 
     Raises:
-        UserError: It is missing, corrupt, of another model, or has only weights.
+        UserError: It is missing or corrupt, is of another model, or has only weights.
     """
     if path.startswith(SCHEME):
         raise UserError(
-            f'training cannot be resumed from {path}, released weights without the state of a '
-            'training: start one from them by --cfg-options load_from=... instead'
+            f'training cannot be resumed from {path}, which has weights and no training state: '
+            'start a training from it by --cfg-options load_from=... instead'
         )
     checkpoint = load(path)
     _check_all(path, _weights(checkpoint), model)
@@ -79,7 +79,7 @@ def check_resumable(path: str, model: nn.Module) -> None:
 
 
 def _weights(checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
-    """Returns the state dict in a checkpoint, of the part below `prefix` if one is given."""
+    """Return the state dict in a checkpoint, of the part below `prefix` if one is given."""
     start = f'{prefix.rstrip(".")}.' if prefix else ''
     weights = checkpoint.get('state_dict', checkpoint)
     weights = {re.sub(r'^module\.', '', key): value for key, value in weights.items()}

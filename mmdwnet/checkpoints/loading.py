@@ -1,6 +1,5 @@
 """Checkpoints from wherever mmengine takes them, read as data and used as they were read."""
 
-import difflib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from mmdwnet.errors import UserError
 
 from .fetching import fetch
 from .reading import read_own
-from .releases import load_from_dwnet
+from .releases import SCHEME, load_from_dwnet
 
 _read: dict[tuple, dict] | None = None  # what as_data() has read, while it lasts
 
@@ -64,7 +63,7 @@ def as_data() -> Iterator[dict[tuple, dict]]:
     loaders = {
         prefix: loader
         for prefix, loader in CheckpointLoader._schemes.items()
-        if loader.__module__.startswith(('mmengine.', 'mmdwnet.'))
+        if loader.__module__.startswith('mmengine.')
     }
     _read = {}
     try:
@@ -76,8 +75,9 @@ def as_data() -> Iterator[dict[tuple, dict]]:
             CheckpointLoader.register_scheme(prefix, loader, force=True)
 
 
+@CheckpointLoader.register_scheme([SCHEME, r'[^:]+\.safetensors$'], force=True)
 def load_from_data(filename: str, map_location: object = None) -> dict:
-    """Load a checkpoint for mmengine.
+    """Load a checkpoint for mmengine, which has no reader of its own for these two.
 
     Args:
         filename: What `load` takes.
@@ -119,9 +119,7 @@ def _from_zoo(path: str, models: dict[str, str]) -> dict:
     """Read one of the checkpoints that mmengine knows the addresses of."""
     name = path.partition('://')[2]
     if name not in models:
-        near = difflib.get_close_matches(name, models, n=3)
-        meant = f'did you mean {" or ".join(near)}?' if near else 'check its name'
-        raise UserError(f'mmengine knows no checkpoint {path}: {meant}')
+        raise UserError(f'mmengine knows no checkpoint {path}: check its name')
     if '://' in models[name]:
         return _from_address(models[name], path)
     cache = os.getenv('XDG_CACHE_HOME', '~/.cache')
@@ -164,16 +162,15 @@ def _from_store(path: str) -> dict:
         return read_own(file, path)
 
 
+def _from_torchvision(path: str) -> dict:
+    return _from_zoo(path, get_torchvision_models())
+
+
 _READERS: dict[str, Callable[[str], dict]] = {
     'dwnet': load_from_dwnet,
-    'http': _from_address,
-    'https': _from_address,
+    **dict.fromkeys(('http', 'https'), _from_address),
     'mmcls': _from_mmcls,
-    'modelzoo': lambda path: _from_zoo(path, get_torchvision_models()),
-    'open-mmlab': _from_openmmlab,
-    'openmmlab': _from_openmmlab,
-    'pavi': _from_store,
-    'petrel': _from_store,
-    's3': _from_store,
-    'torchvision': lambda path: _from_zoo(path, get_torchvision_models()),
+    **dict.fromkeys(('open-mmlab', 'openmmlab'), _from_openmmlab),
+    **dict.fromkeys(('pavi', 'petrel', 's3'), _from_store),
+    **dict.fromkeys(('modelzoo', 'torchvision'), _from_torchvision),
 }

@@ -11,13 +11,12 @@ import pickletools
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
-from mmengine.runner import CheckpointLoader
 from safetensors.torch import load_file
 
 from mmdwnet.errors import UserError
@@ -25,20 +24,20 @@ from mmdwnet.errors import UserError
 from . import stand_ins
 
 # What mmengine's checkpoints name: histories of losses, the numpy arrays in them, numpy's numbers.
-_MMENGINE: dict[str, type] = {
-    'builtins.getattr': stand_ins.Method,
+_MMENGINE: dict[str, Callable] = {
+    'builtins.getattr': stand_ins.method,
     'builtins.slice': slice,
     'mmengine.logging.history_buffer.HistoryBuffer': stand_ins.History,
-    'numpy.dtype': stand_ins.NumberType,
-    'numpy.ndarray': stand_ins.ArrayType,
+    'numpy.dtype': stand_ins.DType,
+    'numpy.ndarray': stand_ins.Array,
     'numpy.core.multiarray._reconstruct': stand_ins.Array,  # numpy 1
-    'numpy.core.multiarray.scalar': stand_ins.Number,
+    'numpy.core.multiarray.scalar': stand_ins.number,
     'numpy._core.multiarray._reconstruct': stand_ins.Array,  # numpy 2
-    'numpy._core.multiarray.scalar': stand_ins.Number,
+    'numpy._core.multiarray.scalar': stand_ins.number,
 }
 _PROGRAMS = {'nt', 'os', 'posix', 'sys'}  # modules of which no data names anything
 _LEGACY_PICKLES = 5  # magic number, version, system, checkpoint, storages
-_MOST_STAND_INS = 100  # the reader looks through all of them at every name; honest files need few
+_MOST_STAND_INS = 100  # honest files need few
 _SHOWN = 10  # names in a message
 
 
@@ -68,21 +67,17 @@ def read_own(path: str | Path, source: str | None = None) -> dict:
     Raises:
         UserError: It is missing or corrupt, or holds more than data.
     """
-    source, path = source or str(path), Path(path).expanduser()
-    check_exists(path)
-    try:
-        names = _names(path, source)
-        strange = sorted(set(names) - set(_MMENGINE))
-        if not strange:
-            return _checkpoint(stand_ins.replace(_load(path, _MMENGINE)), source)
-    except UserError:
-        raise
-    except Exception as error:  # torch raises whatever the bytes happen to lead to
-        raise _unreadable(source, error) from error
-    raise UserError(
-        f'the checkpoint {source} holds more than data ({strange[0]}), which could run any '
-        'program and is not read: save only its weights'
-    )
+    source = source or str(path)
+
+    def stand_ins_for(names: list[str]) -> dict[str, Callable]:
+        if strange := [name for name in names if name not in _MMENGINE]:
+            raise UserError(
+                f'the checkpoint {source} holds more than data ({strange[0]}), which could run '
+                'any program and is not read: save only its weights'
+            )
+        return _MMENGINE
+
+    return _read(path, source, stand_ins_for)
 
 
 def read_foreign(path: str | Path, source: str | None = None) -> tuple[dict, list[str]]:
@@ -100,34 +95,20 @@ def read_foreign(path: str | Path, source: str | None = None) -> tuple[dict, lis
     Raises:
         UserError: It is missing or corrupt, was made to run programs, or is a program itself.
     """
-    source, path = source or str(path), Path(path).expanduser()
-    check_exists(path)
+    source = source or str(path)
     replaced: list[str] = []
-    try:
-        names = _names(path, source)
-        for name in names:
-            if name.split('.')[0] in _PROGRAMS:
-                raise UserError(
-                    f'the checkpoint {source} asks for {name}, so it was made to run a program: '
-                    'nothing was run; do not use it'
-                )
-        replaced = names[:_MOST_STAND_INS]
-        checkpoint = _load(
-            path,
-            {
-                name: stand_ins.Stateful if name.startswith('numpy.') else stand_ins.Nothing
-                for name in replaced
-            },
-        )
-    except UserError:
-        raise
-    except Exception as error:  # torch raises whatever the bytes happen to lead to
-        if replaced:
+
+    def stand_ins_for(names: list[str]) -> dict[str, Callable]:
+        if programs := [name for name in names if name.split('.')[0] in _PROGRAMS]:
             raise UserError(
-                f'the checkpoint {source} cannot be read without {_some(replaced)}, which no '
-                f'weights need: {type(error).__name__}; nothing was run; get only its weights'
-            ) from error
-        raise _unreadable(source, error) from error
+                f'the checkpoint {source} asks for {programs[0]}, so it was made to run a program: '
+                'nothing was run; do not use it'
+            )
+        replaced.extend(names)
+        numpy = [name for name in names if name.startswith('numpy.')]
+        return dict.fromkeys(names, stand_ins.Nothing) | dict.fromkeys(numpy, stand_ins.Stateful)
+
+    checkpoint = _read(path, source, stand_ins_for)
     if replaced:
         print_log(
             f'{source} names {_some(replaced)}, which no weights need: replaced by inert '
@@ -135,25 +116,36 @@ def read_foreign(path: str | Path, source: str | None = None) -> tuple[dict, lis
             logger='current',
             level=logging.WARNING,
         )
-    return _checkpoint(checkpoint, source), replaced
+    return checkpoint, replaced
 
 
-@CheckpointLoader.register_scheme(r'[^:]+\.safetensors$', force=True)
-def load_from_safetensors(filename: str, map_location: object = None) -> dict:
-    """Load weights for mmengine, which has no reader of its own for them.
-
-    Args:
-        filename: The file.
-        map_location: Unused: the weights are on the CPU, and models copy them from there.
-
-    Returns:
-        The state dict.
-    """
-    return load_file(filename)
-
-
-def _checkpoint(read: object, source: str) -> dict:
-    """Return what was read, if it is a checkpoint."""
+def _read(
+    path: str | Path, source: str, stand_ins_for: Callable[[list[str]], Mapping[str, Callable]]
+) -> dict:
+    """Read a file with what `stand_ins_for` gives for the names in it."""
+    check_exists(path)
+    path, names = Path(path).expanduser(), []
+    try:
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        # More would be slow: the reader looks through all of them at every name.
+        names = _names(path, source)[:_MOST_STAND_INS]
+        with warnings.catch_warnings(), _safe_globals(stand_ins_for(names)):
+            warnings.simplefilter('ignore')  # of pickle protocols and the like
+            read = stand_ins.replace(torch.load(path, map_location='cpu', weights_only=True))
+    except UserError:
+        raise
+    except Exception as error:  # torch raises whatever the bytes happen to lead to
+        reason = type(error).__name__
+        if set(names) <= set(_MMENGINE):
+            raise UserError(
+                f'the checkpoint {source} cannot be read, so it is corrupt or not a checkpoint: '
+                f'{reason}; copy or train it again'
+            ) from error
+        raise UserError(
+            f'the checkpoint {source} cannot be read without {_some(names)}, which no weights '
+            f'need: {reason}; nothing was run; get only its weights'
+        ) from error
     if not isinstance(read, dict):
         raise UserError(
             f'{source} is not a checkpoint but a {type(read).__name__}: name one that mmengine '
@@ -162,30 +154,21 @@ def _checkpoint(read: object, source: str) -> dict:
     return read
 
 
-def _unreadable(source: str, error: Exception) -> UserError:
-    """Say in one sentence that a checkpoint cannot be read."""
-    return UserError(
-        f'the checkpoint {source} cannot be read, so it is corrupt or not a checkpoint: '
-        f'{type(error).__name__}; copy or train it again'
-    )
-
-
 def _names(path: Path, source: str) -> list[str]:
     """Return, sorted, what a file names that torch does not take for data."""
-    if path.suffix == '.safetensors':
-        return []
     with path.open('rb') as file:
         zipped = file.read(4) == b'PK\x03\x04'
     if zipped:
         _check_archive(path, source)
-        archive = path
     elif tarfile.is_tarfile(path):
         # torch's own format of 2016 was one, too, which it cannot read as data.
         raise UserError(f'{source} is a tar archive: unpack it, and name the checkpoint in it')
-    else:
-        archive = _archive_of_names(path)
     with _safe_globals({}):
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(archive))
+        return sorted(
+            torch.serialization.get_unsafe_globals_in_checkpoint(
+                path if zipped else _archive_of_names(path)
+            )
+        )
 
 
 def _check_archive(path: Path, source: str) -> None:
@@ -227,22 +210,15 @@ def _archive_of_names(path: Path) -> io.BytesIO:
     return archive
 
 
-def _load(path: Path, marked: Mapping[str, type]) -> object:
-    """Read a file with nothing marked as safe but stand-ins, by name."""
-    if path.suffix == '.safetensors':
-        return load_file(path)
-    with warnings.catch_warnings(), _safe_globals(marked):
-        warnings.simplefilter('ignore')  # of pickle protocols and the like
-        return torch.load(path, map_location='cpu', weights_only=True)
-
-
 @contextmanager
-def _safe_globals(marked: Mapping[str, type]) -> Iterator[None]:
+def _safe_globals(marked: Mapping[str, Callable]) -> Iterator[None]:
     """Mark nothing else as safe for a while: others may have marked the real thing."""
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:
-        torch.serialization.add_safe_globals([(kind, name) for name, kind in marked.items()])
+        torch.serialization.add_safe_globals(
+            [(stand_in, name) for name, stand_in in marked.items()]
+        )
         yield
     finally:
         torch.serialization.clear_safe_globals()

@@ -4,7 +4,6 @@ import hashlib
 import os
 from pathlib import Path
 
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmdwnet.errors import UserError
@@ -35,8 +34,7 @@ RELEASES: dict[str, str] = {
 }
 
 
-@CheckpointLoader.register_scheme(SCHEME, force=True)
-def load_from_dwnet(filename: str, map_location: object = None) -> dict:
+def load_from_dwnet(filename: str) -> dict:
     """Load a released checkpoint.
 
     Its file is looked for in $DWNET_CHECKPOINT_DIR, if set, then in torch hub's cache, and is
@@ -44,7 +42,6 @@ def load_from_dwnet(filename: str, map_location: object = None) -> dict:
 
     Args:
         filename: 'dwnet://NAME', with one of `RELEASES`.
-        map_location: Unused: the weights are on the CPU, and models copy them from there.
 
     Returns:
         `state_dict`, with OpenMMLab's keys, and `meta`.

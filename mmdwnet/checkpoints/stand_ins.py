@@ -2,7 +2,7 @@
 
 torch's weights-only reader calls what is marked as safe and fills what it returns. No real
 function is safe enough: `getattr` alone reaches the dict of `builtins`, and the reader fills dicts.
-So these classes are marked under the names in the file. They make numbers, arrays of numbers, and
+So these are marked under the names in the file. They make numbers, arrays of numbers, and
 histories of them, or nothing at all.
 """
 
@@ -13,7 +13,7 @@ from mmengine.logging import HistoryBuffer
 
 
 class Nothing:
-    """Give an empty dict for any call, as the reader fills dicts only."""
+    """Give an empty dict for any call, as the reader fills only dicts."""
 
     def __new__(cls, *args: object) -> OrderedDict:  # type: ignore[misc]
         """Ignore the arguments."""
@@ -21,35 +21,17 @@ class Nothing:
 
 
 class Stateful:
-    """Accept any arguments and any state, and keep nothing; no dict takes a tuple as a state."""
+    """Accept any call and any state, even one that is no dict, and keep nothing."""
 
     def __new__(cls, *args: object) -> 'Stateful':
         """Ignore the arguments."""
         return object.__new__(cls)
 
     def __setstate__(self, state: object) -> None:
-        """Ignore the state."""
+        pass
 
 
-class Method:
-    """Stand in for `getattr` where a history names its methods, which are not used."""
-
-    def __new__(cls, owner: object, name: object) -> 'Method':
-        """Accept `HistoryBuffer` as the owner, and nothing else."""
-        if owner is not History:
-            raise ValueError('an attribute of something other than a history')
-        return object.__new__(cls)
-
-
-class ArrayType:
-    """Stand in for `numpy.ndarray`, which arrays name, but never call."""
-
-    def __new__(cls, *args: object) -> 'ArrayType':
-        """Raise."""
-        raise ValueError('a call of numpy.ndarray')
-
-
-class NumberType:
+class DType:
     """Stand in for `numpy.dtype`, for numbers only.
 
     Where a dtype says so, numpy takes bytes from the file for the addresses of objects.
@@ -57,56 +39,60 @@ class NumberType:
 
     dtype: np.dtype
 
-    def __new__(cls, code: object, *args: object) -> 'NumberType':
+    def __new__(cls, code: object, *args: object) -> 'DType':
         """Accept a code such as 'f8'."""
-        dtype = np.dtype(code) if isinstance(code, str) else None
-        if dtype is None or dtype.kind not in 'biufc':
+        if not isinstance(code, str) or np.dtype(code).kind not in 'biufc':
             raise ValueError('a dtype that is not of numbers')
         made = object.__new__(cls)
-        made.dtype = dtype
+        made.dtype = np.dtype(code)
         return made
 
-    def __setstate__(self, state: object) -> None:
-        """Take the byte order, the one part of the state that numbers have."""
-        if not isinstance(state, tuple) or state[2:] != (None, None, None, -1, -1, 0):
+    def __setstate__(self, state: tuple) -> None:
+        if state[2:] != (None, None, None, -1, -1, 0):  # what numbers have after their byte order
             raise ValueError('a dtype that is not of numbers')
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
-class Number:
-    """Stand in for the function that numpy's numbers are made by."""
-
-    def __new__(cls, dtype: object, data: object) -> np.generic:  # type: ignore[misc]
-        """Return the number itself."""
-        return _array((), dtype, data)[()]
-
-
 class Array:
-    """Stand in for the function that arrays are made by, and for the array."""
+    """Stand in for `numpy.ndarray`, and for the function that arrays are pickled as a call of."""
 
     value: np.ndarray
 
-    def __new__(cls, *args: object) -> 'Array':
-        """Ignore the arguments, which describe an empty array."""
+    def __new__(cls, kind: object, *args: object) -> 'Array':
+        """Accept the class of arrays, as that function does, which makes an empty one."""
+        if kind is not Array:
+            raise ValueError('a call of numpy.ndarray')
         return object.__new__(cls)
 
     def __setstate__(self, state: tuple) -> None:
-        """Make the array from its shape, dtype, order, and bytes."""
         _, shape, dtype, fortran, data = state
-        self.value = _array(shape, dtype, data, 'F' if fortran else 'C')
+        if type(dtype) is not DType or type(data) is not bytes:
+            raise ValueError('an array that is not of numbers')
+        order = 'F' if fortran else 'C'
+        self.value = np.ndarray(shape, dtype.dtype, data, order=order).copy(order)  # type: ignore
 
 
 class History:
     """Stand in for `HistoryBuffer`."""
 
-    value: HistoryBuffer
-
     def __setstate__(self, state: dict) -> None:
-        """Make the history from its numbers; its methods are those of mmengine."""
-        parts = [state['_log_history'], state['_count_history']]
-        if not all(type(part) is Array for part in parts) or type(state['max_length']) is not int:
-            raise ValueError('a history of something other than numbers')
-        self.value = HistoryBuffer(*(part.value for part in parts), state['max_length'])
+        log, count, length = (state[k] for k in ('_log_history', '_count_history', 'max_length'))
+        if type(log) is not Array or type(count) is not Array or type(length) is not int:
+            raise ValueError('a history that is not of numbers')
+        self.value = HistoryBuffer(log.value, count.value, length)
+
+
+def number(dtype: object, data: object) -> object:
+    """Stand in for the function that numpy's numbers are pickled as a call of."""
+    array = Array(Array)
+    array.__setstate__((1, (), dtype, False, data))
+    return array.value[()]
+
+
+def method(owner: object, name: object) -> None:
+    """Stand in for `getattr`, by which a history names methods that it has anyway."""
+    if owner is not History:
+        raise ValueError('an attribute that is not of a history')
 
 
 def replace(read: object, seen: dict[int, tuple] | None = None) -> object:
@@ -134,9 +120,3 @@ def replace(read: object, seen: dict[int, tuple] | None = None) -> object:
         else:
             seen[id(read)] = (read, tuple(replace(value, seen) for value in read))
     return seen[id(read)][1]
-
-
-def _array(shape: tuple[int, ...], dtype: object, data: object, order: str = 'C') -> np.ndarray:
-    if type(dtype) is not NumberType or type(data) is not bytes:
-        raise ValueError('an array of something other than numbers')
-    return np.ndarray(shape, dtype.dtype, data, order=order).copy(order)
