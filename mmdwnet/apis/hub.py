@@ -1,10 +1,9 @@
 """Models by name: their configs and their released weights.
 
 A model's name is the stem of its config, such as `cascade_mask_rcnn_dwnet_tiny_3x_coco`; the
-metafiles in `configs/` list the names. mmpretrain lets other packages add to its names, so there
-`register` is all that is needed. mmdet and mmseg (mmengine's `BaseInferencer`) look a name up in
-the metafiles of OpenMMLab's own packages only; `mmdwnet.inferencer` gives their inferencers by our
-names.
+metafiles in `configs/` list the names. mmpretrain accepts names from other packages, and `register`
+adds ours. mmdet and mmseg (mmengine's `BaseInferencer`) look names up only in the metafiles of
+OpenMMLab's own packages; for our names, use `mmdwnet.inferencer`.
 """
 
 import difflib
@@ -23,18 +22,18 @@ INDEX = 'model-index.yml'
 
 @dataclass(frozen=True)
 class Model:
-    """A model, as a metafile has it."""
+    """A model, as described in a metafile."""
 
     config: Path
     weights: str | None  # None where none are released
 
 
 def root() -> Path:
-    """Finds what mmdwnet has beside its code.
+    """Find the files of mmdwnet besides its code.
 
     Returns:
-        The folder of `configs/`, `tools/` and `model-index.yml`: in the package where pip built it,
-        else the checkout.
+        The folder of `configs/`, `tools/`, and `model-index.yml`: in the package if pip built it,
+        otherwise the checkout.
 
     Raises:
         UserError: There is none.
@@ -49,10 +48,10 @@ def root() -> Path:
 
 
 def metafiles(folder: Path) -> list[Path]:
-    """Finds the metafiles that list the models.
+    """Find the metafiles that list the models.
 
     Args:
-        folder: Of `model-index.yml`.
+        folder: The folder of `model-index.yml`.
 
     Returns:
         The files.
@@ -61,12 +60,12 @@ def metafiles(folder: Path) -> list[Path]:
 
 
 def register() -> None:
-    """Tells mmpretrain the classifiers' names; calling it again changes nothing.
+    """Register the classifiers' names with mmpretrain; calling it again changes nothing.
 
     Raises:
         UserError: The metafiles are missing.
     """
-    from mmpretrain import ModelHub  # takes seconds, and whoever has no classifier needs none
+    from mmpretrain import ModelHub  # takes seconds, and finding models does without
 
     # The detectors and segmentors stay out: mmpretrain would list them, but cannot build them.
     if not ModelHub.has('dwnet_tiny'):
@@ -74,10 +73,10 @@ def register() -> None:
 
 
 def list_models(pattern: str = '*') -> list[str]:
-    """Lists the models of all three tasks.
+    """List the models of all three tasks.
 
     Args:
-        pattern: What the names match, with the wildcards of a shell.
+        pattern: Pattern that the names match, with shell wildcards.
 
     Returns:
         The names, sorted.
@@ -86,7 +85,7 @@ def list_models(pattern: str = '*') -> list[str]:
 
 
 def config_path(name: str) -> Path:
-    """Finds the config of a model.
+    """Find the config of a model.
 
     Args:
         name: One of `list_models()`.
@@ -101,7 +100,7 @@ def config_path(name: str) -> Path:
 
 
 def get_config(name: str) -> Config:
-    """Reads the config of a model.
+    """Read the config of a model.
 
     Args:
         name: One of `list_models()`.
@@ -126,7 +125,7 @@ def _models() -> dict[str, Model]:
 
 
 def find_model(name: str) -> Model:
-    """Finds a model.
+    """Find a model.
 
     Args:
         name: One of `list_models()`.

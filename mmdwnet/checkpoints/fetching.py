@@ -1,4 +1,4 @@
-"""Files from the internet, in torch hub's cache."""
+"""Download files into torch hub's cache."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from mmdwnet.errors import UserError
 
 
 def file_name(url: str) -> str:
-    """Names the file behind an address, as torch hub does.
+    """Return the name of the file behind an address, as torch hub does.
 
     Args:
         url: The address.
@@ -27,7 +27,7 @@ def file_name(url: str) -> str:
 
 
 def cache_dir() -> Path:
-    """Finds the folder where torch hub, and so mmengine, keeps checkpoints.
+    """Return the folder where torch hub, and so mmengine, keeps checkpoints.
 
     Returns:
         The folder; it need not exist.
@@ -36,20 +36,20 @@ def cache_dir() -> Path:
 
 
 def fetch(url: str, check: Callable[[Path], object], put: Path | None = None) -> Path:
-    """Downloads a file into torch hub's cache, unless it is there.
+    """Download a file into torch hub's cache, unless it is there.
 
-    Of several processes one downloads, and the others wait; the file appears when it is whole.
+    One of several processes downloads while the others wait; the file appears when it is whole.
 
     Args:
         url: The address.
-        check: Raises a UserError if a file that was downloaded is not what it should be.
-        put: The folder to name to those without a network; by default the cache.
+        check: Called with the downloaded file; raises a UserError to reject it.
+        put: The folder to suggest to users without a network; by default the cache.
 
     Returns:
         The file.
 
     Raises:
-        UserError: It is not there and cannot be downloaded.
+        UserError: It is not there and cannot be downloaded, or `check` rejects it.
     """
     file = cache_dir() / file_name(url)
     if file.is_file():
@@ -67,7 +67,7 @@ def fetch(url: str, check: Callable[[Path], object], put: Path | None = None) ->
                 part.replace(file)
     except UserError:
         raise
-    except (OSError, HTTPException, ValueError) as error:  # the last on what is no address
+    except (OSError, HTTPException, ValueError) as error:  # the last for a malformed address
         raise UserError(
             f'{file.name} is not in {file.parent} and cannot be downloaded ({error}): get {url} '
             f'where there is a network, and put it into {put or file.parent}'

@@ -1,4 +1,4 @@
-"""Whether checkpoints fit a model."""
+"""Check whether checkpoints fit a model."""
 
 import re
 
@@ -6,17 +6,16 @@ from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 
-from .fetching import fetch
 from .keys import differences, some
-from .reading import read_own
-from .releases import SCHEME, load_from_dwnet
+from .loading import load
+from .releases import SCHEME
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Sees whether the checkpoints that parts of a model start from exist and fit.
+    """Check that the checkpoints named by a model's `init_cfg` exist and fit.
 
     Args:
-        model: The model, built but not initialised.
+        model: The model, built but not initialized.
 
     Raises:
         UserError: One does not.
@@ -26,52 +25,52 @@ def check_pretrained(model: nn.Module) -> None:
         for init_cfg in [given] if isinstance(given, dict) else given:
             if init_cfg.get('type') == 'Pretrained':
                 path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
-                _check_some(path, _read_weights(path, prefix), module)
+                _check_some(path, _weights(load(path), prefix), module)
 
 
 def check_some_weights(path: str, model: nn.Module) -> None:
-    """Sees whether a checkpoint to start training from has anything for the model.
+    """Check that a checkpoint to start training from has weights for the model.
 
     Args:
-        path: Of the checkpoint.
+        path: What `load` takes.
         model: The model.
 
     Raises:
-        UserError: It is missing, corrupt or of something else altogether.
+        UserError: It is missing or corrupt, or has nothing for the model.
     """
-    _check_some(path, _read_weights(path), model)
+    _check_some(path, _weights(load(path)), model)
 
 
 def check_all_weights(path: str, model: nn.Module) -> None:
-    """Sees whether a checkpoint has exactly the weights of the model.
+    """Check that a checkpoint has exactly the weights of the model.
 
     Args:
-        path: Of the checkpoint.
+        path: What `load` takes.
         model: The model.
 
     Raises:
-        UserError: It is missing, corrupt or of another model.
+        UserError: It is missing or corrupt, or is of another model.
     """
-    _check_all(path, _weights(path, _read(path)), model)
+    _check_all(path, _weights(load(path)), model)
 
 
 def check_resumable(path: str, model: nn.Module) -> None:
-    """Sees whether training can go on from a checkpoint.
+    """Check that training can be resumed from a checkpoint.
 
     Args:
-        path: Of the checkpoint.
+        path: What `load` takes.
         model: The model.
 
     Raises:
-        UserError: It is missing, corrupt, of another model, or has only weights.
+        UserError: It is missing or corrupt, is of another model, or has only weights.
     """
     if path.startswith(SCHEME):
         raise UserError(
-            f'training cannot be resumed from {path}, released weights without the state of a '
-            'training: start one from them by --cfg-options load_from=... instead'
+            f'training cannot be resumed from {path}, which has weights and no training state: '
+            'start a training from it by --cfg-options load_from=... instead'
         )
-    checkpoint = _read(path)
-    _check_all(path, _weights(path, checkpoint), model)
+    checkpoint = load(path)
+    _check_all(path, _weights(checkpoint), model)
     if not {'meta', 'optimizer'} <= set(checkpoint):
         raise UserError(
             f'the checkpoint {path} has weights, but nothing to resume from: start a training '
@@ -79,19 +78,8 @@ def check_resumable(path: str, model: nn.Module) -> None:
         )
 
 
-def _read(path: str) -> dict:
-    """Reads a checkpoint from wherever mmengine takes one, as data."""
-    if path.startswith(SCHEME):
-        return load_from_dwnet(path)
-    if path.startswith(('http://', 'https://')):
-        # mmengine would run what is in it; from here it takes the file that was read as data.
-        file = fetch(path, lambda part: read_own(part, path))
-        return read_own(file, path)
-    return read_own(path)
-
-
-def _weights(path: str, checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
-    """Returns the state dict in a checkpoint, of the part below `prefix` if one is given."""
+def _weights(checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
+    """Return the state dict in a checkpoint, of the part below `prefix` if one is given."""
     start = f'{prefix.rstrip(".")}.' if prefix else ''
     weights = checkpoint.get('state_dict', checkpoint)
     weights = {re.sub(r'^module\.', '', key): value for key, value in weights.items()}
@@ -100,10 +88,6 @@ def _weights(path: str, checkpoint: dict, prefix: str | None = None) -> dict[str
         for key, value in weights.items()
         if key.startswith(start) and isinstance(value, Tensor)
     }
-
-
-def _read_weights(path: str, prefix: str | None = None) -> dict[str, Tensor]:
-    return _weights(path, _read(path), prefix)
 
 
 def _check_some(path: str, weights: dict[str, Tensor], module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""State dicts compared by their keys and shapes."""
+"""Compare state dicts by their keys and shapes."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -8,14 +8,14 @@ _SHOWN = 3  # keys of each kind in a message
 
 
 def differences(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> str:
-    """Tells how weights differ from those that a model has.
+    """Describe how weights differ from those of a model.
 
     Args:
         weights: Tensors by key.
         shapes: The model's shapes by key.
 
     Returns:
-        What is missing, unexpected or of another shape; empty if nothing is.
+        What is missing, unexpected, or of another shape; empty if nothing is.
     """
     kinds = {
         'missing': [key for key in shapes if key not in weights],
@@ -28,7 +28,7 @@ def differences(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int
 
 
 def some(keys: Collection[str]) -> str:
-    """Counts keys and names the first of them.
+    """Count keys and name the first of them.
 
     Args:
         keys: Any number of keys.

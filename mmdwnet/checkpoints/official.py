@@ -1,7 +1,6 @@
-"""The authors' layouts of weights: which model they are of, and its keys here and there.
+"""Identify the authors' weights, and convert their keys to OpenMMLab's and back.
 
-Our backbones' parameters carry the authors' names, so which keys and shapes a model has is asked
-of the model itself.
+Our backbones' parameters have the authors' names, so the models themselves give keys and shapes.
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from mmdwnet.models import dwnet, swin_mlp
 
 from .keys import differences, some
 
-# The authors' detectors and segmentors: what there is beside the backbone.
+# Parts of the authors' detectors and segmentors besides the backbone.
 _METHODS = {
     'cascade_mask_rcnn': {'neck', 'rpn_head', 'roi_head'},
     'upernet': {'decode_head', 'auxiliary_head'},
@@ -31,7 +30,7 @@ class Variant:
     Args:
         backbone: Such as 'dynamic_dwnet_tiny' or 'swin_mlp_base'.
         method: 'cascade_mask_rcnn', 'upernet', or None for a classifier.
-        classes: Number of a classifier's classes, None for others.
+        classes: Number of a classifier's classes; None for other models.
     """
 
     backbone: str
@@ -40,7 +39,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The name of the release, whether there is one or not."""
+        """The name that a release has or would have."""
         return f'{self.method}_{self.backbone}' if self.method else self.backbone
 
     def __str__(self) -> str:
@@ -48,7 +47,7 @@ class Variant:
 
 
 def weights_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
-    """Finds the state dict in a checkpoint: under `model`, `state_dict` or at the top.
+    """Find the state dict in a checkpoint: under `model` or `state_dict`, or at the top level.
 
     Args:
         checkpoint: What the file holds.
@@ -65,14 +64,14 @@ def weights_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
     strange = [str(key) for key, value in weights.items() if not _is_plain(key, value)]
     if strange or not weights:
         raise UserError(
-            f'{source} has no state dict under model, state_dict or at its top: '
+            f'{source} has no state dict under model, state_dict or at its top level: '
             f'{f"{some(strange)} hold no plain tensors" if strange else "it is empty"}'
         )
     return {key.removeprefix('module.'): value.detach() for key, value in weights.items()}
 
 
 def identify(weights: Mapping[str, Tensor], source: str) -> Variant:
-    """Finds out which model weights are of.
+    """Identify the model that weights belong to.
 
     Args:
         weights: Tensors by key, in the authors' naming.
@@ -82,7 +81,7 @@ def identify(weights: Mapping[str, Tensor], source: str) -> Variant:
         The model.
 
     Raises:
-        UserError: It is none of those that we have.
+        UserError: It is not one of ours.
     """
     parts = {key.split('.')[0] for key in weights}
     if 'backbone' not in parts:
@@ -112,7 +111,7 @@ def identify(weights: Mapping[str, Tensor], source: str) -> Variant:
 
 
 def to_mm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives weights the names that OpenMMLab's models have for them.
+    """Convert weights from the authors' keys to OpenMMLab's.
 
     Args:
         weights: Tensors by key, in the authors' naming.
@@ -129,7 +128,7 @@ def to_mm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gives weights the authors' names: the reverse of `to_mm`.
+    """Convert weights from OpenMMLab's keys to the authors': the reverse of `to_mm`.
 
     Args:
         weights: Tensors by key, in OpenMMLab's naming.
@@ -155,7 +154,7 @@ def _is_plain(key: object, value: object) -> bool:
 
 
 def _classes(weights: Mapping[str, Tensor]) -> int | None:
-    """Returns the number of a classifier's classes, or None if its head is none."""
+    """Return the number of classes of a classifier's head, or None if there is no such head."""
     weight, bias = weights.get('head.weight'), weights.get('head.bias')
     if weight is None or bias is None or bias.ndim != 1:
         return None
@@ -163,7 +162,7 @@ def _classes(weights: Mapping[str, Tensor]) -> int | None:
 
 
 def _nearest(weights: Mapping[str, Tensor], source: str, dense: bool) -> str:
-    """Returns the name of the backbone that weights fit, or says what keeps the nearest."""
+    """Return the name of the backbone that weights fit; otherwise say why the nearest does not."""
     backbones = _backbones(dense)
 
     def fitting(name: str) -> int:
@@ -184,7 +183,7 @@ def _nearest(weights: Mapping[str, Tensor], source: str, dense: bool) -> str:
 
 @cache
 def _backbones(dense: bool) -> dict[str, dict[str, Size]]:
-    """Returns the shapes by key of every backbone, as classifiers or dense models have it."""
+    """Return the shapes of every backbone by key, as in classifiers or in dense models."""
     out_indices = (0, 1, 2, 3) if dense else (3,)
     with torch.device('meta'):
         models: dict[str, nn.Module] = {

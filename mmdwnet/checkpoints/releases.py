@@ -1,9 +1,9 @@
-"""The released weights, for mmengine by the name `dwnet://NAME`."""
+"""The released weights, which mmengine loads by the name `dwnet://NAME`."""
 
+import hashlib
 import os
 from pathlib import Path
 
-from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from mmdwnet.errors import UserError
@@ -18,7 +18,7 @@ _DWNETS = 'https://github.com/Atten4Vis/DemystifyLocalViT/releases/download/prer
 _SWIN_MLPS = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.5'
 _BACKBONES = ('dwnet_tiny', 'dynamic_dwnet_tiny', 'dwnet_base', 'dynamic_dwnet_base')
 
-# Where the authors have the file of each model.
+# Address of each model's file. The authors publish neither sizes nor hashes.
 RELEASES: dict[str, str] = {
     **{name: f'{_DWNETS}/{name}_224.pth' for name in _BACKBONES},
     **{
@@ -34,39 +34,64 @@ RELEASES: dict[str, str] = {
 }
 
 
-@CheckpointLoader.register_scheme(SCHEME, force=True)
-def load_from_dwnet(filename: str, map_location: object = None) -> dict:
-    """Loads a released checkpoint.
+def load_from_dwnet(filename: str) -> dict:
+    """Load a released checkpoint.
 
-    Its file is looked for in $DWNET_CHECKPOINT_DIR, if set, then in torch hub's cache, and else
-    downloaded into the latter.
+    Its file is looked for in $DWNET_CHECKPOINT_DIR, if set, then in torch hub's cache, and is
+    otherwise downloaded into the latter. The hash of the first download is kept beside it.
 
     Args:
         filename: 'dwnet://NAME', with one of `RELEASES`.
-        map_location: Not used: the weights are on the CPU, from where models copy them.
 
     Returns:
         `state_dict`, with OpenMMLab's keys, and `meta`.
 
     Raises:
-        UserError: There is no such release, its file is neither here nor to be had, or what is
-            here is truncated or of another model.
+        UserError: There is no such release; its file is not here and cannot be downloaded; or the
+            file is truncated, of another model, or not the one that was downloaded first.
     """
     name = filename.removeprefix(SCHEME)
     if name not in RELEASES:
         raise UserError(f'{filename} is not released: choose one of {", ".join(RELEASES)}')
     url = RELEASES[name]
-    file = _given(url) or fetching.fetch(url, lambda part: _read(part, name, url), _folder())
-    weights = _read(file, name, str(file))
-    return dict(state_dict=official.to_mm(weights), meta=dict(release=name))
+    read: list[dict[str, Tensor]] = []
+
+    def check_download(part: Path) -> None:
+        read.append(_read(part, name, url))
+        record = fetching.cache_dir() / f'{fetching.file_name(url)}.sha256'
+        _check_hash(part, record, url)
+        record.write_text(f'{_hash(part)}  {part.name}\n')  # as sha256sum does
+
+    file = _given(url) or fetching.fetch(url, check_download, _folder())
+    if not read:
+        _check_hash(file, file.with_name(f'{file.name}.sha256'), str(file))
+        read.append(_read(file, name, str(file)))
+    return dict(state_dict=official.to_mm(read[0]), meta=dict(release=name))
+
+
+def _hash(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open('rb') as content:
+        while block := content.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_hash(file: Path, record: Path, source: str) -> None:
+    """Refuse a file other than the one that was downloaded first, if one was."""
+    if record.is_file() and record.read_text().split()[:1] != [_hash(file)]:
+        raise UserError(
+            f'{source} is not the file that was downloaded first, whose SHA-256 is in {record}: '
+            'find out why it changed, and delete the file and the record to accept a new one'
+        )
 
 
 def _folder() -> Path | None:
-    """Returns the folder of $DWNET_CHECKPOINT_DIR, if set."""
+    """Return the folder of $DWNET_CHECKPOINT_DIR, if set."""
     given = os.environ.get(FOLDER_VARIABLE)
     if given and not Path(given).is_dir():
         raise UserError(
-            f'{FOLDER_VARIABLE}={given} is no folder: name the one with the released files, or '
+            f'{FOLDER_VARIABLE}={given} is not a folder: name the one with the released files, or '
             'unset it'
         )
     return Path(given) if given else None
@@ -79,14 +104,14 @@ def _given(url: str) -> Path | None:
 
 
 def _read(file: Path, name: str, source: str) -> dict[str, Tensor]:
-    """Returns the weights in a file, in the authors' naming, if they are of the model `name`."""
+    """Return the weights in a file, in the authors' naming, if they are of the model `name`."""
     try:
         weights = official.weights_of(read_foreign(file, source)[0], source)
         found = official.identify(weights, source).name
     except UserError as error:
-        raise UserError(f'{error}; for {SCHEME}{name}, get {RELEASES[name]} anew') from error
+        raise UserError(f'{error}; for {SCHEME}{name}, get {RELEASES[name]} again') from error
     if found != name:
         raise UserError(
-            f'{source} is {found}, not {name}: for {SCHEME}{name}, get {RELEASES[name]} anew'
+            f'{source} is {found}, not {name}: for {SCHEME}{name}, get {RELEASES[name]} again'
         )
     return weights

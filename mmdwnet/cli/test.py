@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from mmdwnet.apis.building import build_model
 from mmdwnet.checkpoints import fitting
+from mmdwnet.checkpoints.loading import as_data
 from mmdwnet.checkpoints.reading import check_exists
 from mmdwnet.deploy import fuse
 from mmdwnet.errors import UserError
@@ -55,6 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@as_data()
 def test(args: argparse.Namespace) -> dict[str, float]:
     """Checks everything, then tests.
 

@@ -8,6 +8,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmdwnet.apis.building import build_model
 from mmdwnet.checkpoints import fitting
+from mmdwnet.checkpoints.loading import as_data
 from mmdwnet.errors import UserError
 
 from . import checks, environment
@@ -71,12 +72,13 @@ def train(args: argparse.Namespace) -> None:
         UserError: The input is bad; nothing has been written then.
     """
     cfg = training_config(args)
-    check(cfg)
-    if args.check:
-        print(f'{args.config} can be trained')
-        return
-    with environment.processes(cfg.launcher):
-        Runner.from_cfg(cfg).train()
+    with as_data():
+        check(cfg)
+        if args.check:
+            print(f'{args.config} can be trained')
+            return
+        with environment.processes(cfg.launcher):
+            Runner.from_cfg(cfg).train()
 
 
 def training_config(args: argparse.Namespace) -> Config:

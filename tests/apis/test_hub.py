@@ -1,3 +1,5 @@
+import importlib.util
+import sys
 from pathlib import Path
 
 import mmpretrain
@@ -14,6 +16,8 @@ from mmdwnet.checkpoints import RELEASES
 from mmdwnet.checkpoints.fetching import file_name
 from mmdwnet.checkpoints.official import to_official
 from mmdwnet.errors import UserError
+
+from ..checkpoints import payloads
 
 ROOT = Path(__file__).parents[2]
 CLASSIFIER = 'dwnet_tiny'
@@ -166,3 +170,33 @@ def test_nothing_runs_on_random_weights(checkpoint: str) -> None:
     assert refusal(name).startswith(f'no weights of {name} are released: train it from ')
     assert refusal(name, 'nothing.pth').startswith('no checkpoint at nothing.pth')
     assert 'is of another model' in refusal(name, checkpoint)
+
+
+def test_payloads_do_no_harm(tmp_path: Path) -> None:
+    for payload in payloads.PAYLOADS.values():
+        path = payloads.write(tmp_path / 'x.pth', payload, state_dict={})
+        with payloads.harm() as harmed:
+            assert 'cannot be read' in refusal(CLASSIFIER, str(path))
+        assert not harmed
+
+
+@pytest.mark.parametrize('checkpoint', [CLASSIFIER, SEGMENTOR], indirect=True)
+def test_inferencers_use_what_was_checked(
+    checkpoint: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, load = [], torch.load
+    monkeypatch.setattr(
+        torch, 'load', lambda *args, **more: read.append(args) or load(*args, **more)
+    )
+    mmdwnet.inferencer(request.node.callspec.params['checkpoint'], checkpoint, device='cpu')
+    assert len(read) == 1
+
+
+def test_models_are_found_without_mmpretrain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'mmpretrain', None)  # importing it fails
+    spec = importlib.util.spec_from_file_location('fresh_hub', hub.__file__)
+    fresh = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, 'fresh_hub', fresh)
+    spec.loader.exec_module(fresh)
+    assert fresh.list_models() == mmdwnet.list_models()
+    assert fresh.config_path('dwnet_tiny') == mmdwnet.config_path('dwnet_tiny')

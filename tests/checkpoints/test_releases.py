@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,27 @@ def test_files_are_downloaded_once(cache: Path, file: Path, weights, monkeypatch
     check(load(), weights)
 
 
+@pytest.mark.parametrize('kept', [True, False])
+def test_files_other_than_the_first_are_refused(
+    cache: Path, file: Path, weights, tmp_path: Path, monkeypatch, kept
+):
+    monkeypatch.setitem(RELEASES, 'dwnet_tiny', file.as_uri())
+    load()
+    record = cache / f'{FILE}.sha256'
+    assert record.read_text() == f'{hashlib.sha256(file.read_bytes()).hexdigest()}  {FILE}\n'
+    other = authors.classifier_file(tmp_path / FILE, {k: w + 1 for k, w in weights.items()})
+    if kept:  # and changed
+        (cache / FILE).write_bytes(other.read_bytes())
+    else:  # and another one is to be had
+        (cache / FILE).unlink()
+        monkeypatch.setitem(RELEASES, 'dwnet_tiny', other.as_uri())
+    said = refusal()
+    assert 'is not the file that was downloaded first, whose SHA-256 is in' in said
+    assert str(record) in said and (cache / FILE).exists() == kept
+    record.unlink()
+    load()
+
+
 @pytest.mark.parametrize('fault', ['truncated', 'of another model'])
 def test_bad_downloads_are_not_kept(cache: Path, file: Path, tmp_path: Path, monkeypatch, fault):
     path = tmp_path / FILE
@@ -130,7 +152,7 @@ def test_truncated_files_are_told(folder: Path, file: Path):
     (folder / FILE).write_bytes(file.read_bytes()[:-1000])
     said = refusal()
     assert f'the checkpoint {folder / FILE} cannot be read' in said
-    assert f'for dwnet://dwnet_tiny, get {RELEASES["dwnet_tiny"]} anew' in said
+    assert f'for dwnet://dwnet_tiny, get {RELEASES["dwnet_tiny"]} again' in said
 
 
 def test_wrong_files_are_told(folder: Path, file: Path):
@@ -148,7 +170,7 @@ def test_unknown_names_are_told():
 
 def test_a_folder_that_is_none_is_told(tmp_path: Path, monkeypatch):
     monkeypatch.setenv('DWNET_CHECKPOINT_DIR', str(tmp_path / 'none'))
-    assert refusal().startswith(f'DWNET_CHECKPOINT_DIR={tmp_path / "none"} is no folder')
+    assert refusal().startswith(f'DWNET_CHECKPOINT_DIR={tmp_path / "none"} is not a folder')
 
 
 @pytest.mark.parametrize('kind', authors.KINDS)

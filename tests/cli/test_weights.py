@@ -17,7 +17,7 @@ from mmdwnet.checkpoints import RELEASES
 from mmdwnet.checkpoints.reading import read_foreign
 from mmdwnet.cli import convert
 
-from ..checkpoints import authors
+from ..checkpoints import authors, payloads
 
 RELEASE = 'http://127.0.0.1:9/dwnet_nano_224.pth'  # nobody answers
 
@@ -101,6 +101,47 @@ def test_program_in_a_checkpoint_is_not_run(refusal, config, checkpoint: Path, t
     assert not trace.exists()
 
 
+@pytest.mark.parametrize('way', ['test', 'resume', 'load_from', 'init_cfg', 'convert', 'release'])
+def test_payloads_do_no_harm(command, config, checkpoint: Path, cache, tmp_path, monkeypatch, way):
+    weights = torch.load(checkpoint)['state_dict']
+    file = str(tmp_path / Path(RELEASE).name)
+    monkeypatch.setenv('DWNET_CHECKPOINT_DIR', str(tmp_path))
+    pretrained = (
+        'model.backbone.init_cfg.type=Pretrained',
+        f'model.backbone.init_cfg.checkpoint={file}',
+        'model.backbone.init_cfg.prefix=backbone.',
+    )
+    run = {
+        'test': lambda: command('test', config, file)[0],
+        'resume': lambda: command('train', config, '--resume', file)[0],
+        'load_from': lambda: command('train', config, changes=(f'load_from={file}',))[0],
+        'init_cfg': lambda: command('train', config, changes=pretrained)[0],
+        'convert': lambda: convert.main([file, str(tmp_path / 'y.pth'), '--reverse']),
+        'release': lambda: command('test', config, 'dwnet://dwnet_nano')[0],
+    }[way]
+    for payload in payloads.PAYLOADS.values():
+        payloads.write(Path(file), payload, state_dict=weights, meta={}, optimizer={})
+        with payloads.harm() as harmed:
+            code = run()
+        assert not harmed
+        # The converter takes the weights, with something inert in the place of the rest.
+        assert code == 2 or way == 'convert'
+
+
+def test_histories_go_on_after_resuming(command, config, tmp_path: Path):
+    work_dir = tmp_path / 'work'
+
+    def losses(name: str) -> list[float]:
+        hub = torch.load(work_dir / name, weights_only=False)['message_hub']
+        return hub['log_scalars']['train/loss'].data[0].tolist()
+
+    assert command('train', config)[0] == 0
+    first = losses('epoch_1.pth')
+    assert command('train', config, '--resume', changes=('train_cfg.max_epochs=2',))[0] == 0
+    assert losses('epoch_2.pth')[: len(first)] == first
+    assert len(losses('epoch_2.pth')) == 2 * len(first) > 0
+
+
 @pytest.mark.parametrize('fault', ['truncated', 'text', 'list'])
 def test_corrupt_checkpoint_is_refused(refusal, config, checkpoint: Path, fault):
     if fault == 'truncated':
@@ -112,7 +153,11 @@ def test_corrupt_checkpoint_is_refused(refusal, config, checkpoint: Path, fault)
     for name, *args in (('test', str(checkpoint)), ('train', '--resume', str(checkpoint))):
         said = refusal(name, config, *args)
         assert str(checkpoint) in said
-        assert 'is no checkpoint' in said if fault == 'list' else 'cannot be read' in said
+        assert (
+            'is not a checkpoint but a list' in said
+            if fault == 'list'
+            else 'cannot be read' in said
+        )
 
 
 def test_checkpoint_of_another_architecture_is_refused(refusal, with_arch, checkpoint: Path):
