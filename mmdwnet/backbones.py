@@ -1,4 +1,4 @@
-"""The backbones that OpenMMLab's registries know: config keys for the networks of `models`."""
+"""Backbones for OpenMMLab's registries: the networks of `models`, built from config keys."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,20 +21,20 @@ for _name, _mixer in mixers.MIXERS.items():
 
 
 class Backbone(BaseModule):
-    """What OpenMMLab expects of a backbone beside its maps. Mixed into the networks."""
+    """Mixin with what OpenMMLab expects of a backbone besides its maps."""
 
     def configure(
         self, frozen_stages: int, norm_eval: bool, init_cfg: dict | list[dict] | None
     ) -> None:
-        """Take up the keys that all backbones have; call it when all layers are built.
+        """Apply the keys that all backbones share; call this after all layers are built.
 
         Args:
-            frozen_stages: As for `DWNet`.
-            norm_eval: As for `DWNet`.
-            init_cfg: As for `DWNet`.
+            frozen_stages: See `DWNet`.
+            norm_eval: See `DWNet`.
+            init_cfg: See `DWNet`.
 
         Raises:
-            UserError: There are no such stages.
+            UserError: `frozen_stages` is out of range.
         """
         if frozen_stages not in range(-1, NUM_STAGES + 1):
             raise UserError(
@@ -47,7 +47,7 @@ class Backbone(BaseModule):
         self._freeze()
 
     def train(self, mode: bool = True) -> 'Backbone':
-        """Set training or evaluation mode; what is frozen stays in evaluation mode.
+        """Set training or evaluation mode; frozen layers stay in evaluation mode.
 
         Args:
             mode: Whether to set training mode.
@@ -64,18 +64,17 @@ class Backbone(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Tell layer-wise learning rate decay how deep a parameter lies.
+        """Return the layer index of a parameter, for layer-wise learning rate decay.
 
-        mmpretrain's `LearningRateDecayOptimWrapperConstructor` asks for it.
+        mmpretrain's `LearningRateDecayOptimWrapperConstructor` calls this.
 
         Args:
             param_name: Name of the parameter in the whole model.
-            prefix: What the names of the backbone's own parameters start with.
+            prefix: Prefix of the backbone's parameters.
 
         Returns:
-            The layer, from 0 for the patch embedding over one for each block (patch merging
-            belongs to the block before it) to the last for norms of the outputs, necks and heads;
-            and the number of layers.
+            The index and the number of layers. Patch embedding is layer 0, each block is one layer
+            (with the patch merging after it), and output norms, necks and heads are the last.
         """
         depths = [len(stage.blocks) for stage in self.layers]
         num_layers = sum(depths) + 2
@@ -97,36 +96,35 @@ class Backbone(BaseModule):
 
 @MODELS.register_module()
 class DWNet(models.DWNet, Backbone):
-    """Backbone of (dynamic) depth-wise convolutions, for any image size.
+    """Backbone of (dynamic) depth-wise convolutions for any image size.
 
     Source: Han et al., ICLR 2022, section 3 and appendix (network), and the authors' release
-    (names, padding, normalization of the outputs).
+    (names, padding, output norms).
 
     Args:
-        arch: As for `models.DWNet`: 'nano', 'tiny', 'base', or a dict. Defaults to 'tiny'.
-        mixer: 'static', 'dynamic' or 'inhomogeneous', the paper's; the name of another mixer in
-            `MIXERS`; or a dict with `type` and the mixer's own keys, such as
+        arch: 'nano', 'tiny', 'base', or a dict; see `models.DWNet`. Defaults to 'tiny'.
+        mixer: 'static', 'dynamic' or 'inhomogeneous' (from the paper), the name of another mixer in
+            `MIXERS`, or a dict with `type` and keys of the mixer, for example
             dict(type='inhomogeneous', groups=16). Defaults to 'static'.
-        window_size: As for `models.DWNet`. Defaults to 7.
-        pad_to_window: As for `models.DWNet`. Defaults to False.
-        in_channels: Channels of the images. Defaults to 3.
-        mlp_ratio: As for `models.DWNet`. Defaults to 4.
-        act_cfg: Config of the activations of the feed-forward branches. Defaults to
-            dict(type='GELU').
-        out_indices: As for `models.DWNet`. Defaults to (3, ).
-        drop_path_rate: As for `models.DWNet`. Defaults to 0.
+        window_size: See `models.DWNet`. Defaults to 7.
+        pad_to_window: See `models.DWNet`. Defaults to False.
+        in_channels: Number of image channels. Defaults to 3.
+        mlp_ratio: See `models.DWNet`. Defaults to 4.
+        act_cfg: Config of the activations in feed-forward branches. Defaults to dict(type='GELU').
+        out_indices: See `models.DWNet`. Defaults to (3, ).
+        drop_path_rate: See `models.DWNet`. Defaults to 0.
         frozen_stages: -1 freezes nothing, 0 the patch embedding, n also the first n stages: no
-            gradients, and BNs keep their statistics in training. Norms of the outputs stay
-            trainable, as no classifier comes with them. Defaults to -1.
+            gradients, and BNs keep their statistics in training. Output norms stay trainable, as
+            pretrained classifiers do not have them. Defaults to -1.
         norm_eval: Whether all BNs keep their statistics in training. Defaults to False.
-        norm_cfg: Config of the norm layers in blocks, predictors and of the outputs; LayerNorms
-            of the design stay what they are. Defaults to dict(type='BN').
-        with_cp: As for `models.DWNet`. Defaults to False.
-        init_cfg: Initialization, as in mmengine. By default linear layers draw from a truncated
-            normal distribution of std 0.02, and all others keep torch's initialization.
+        norm_cfg: Config of the norm layers in blocks and predictors, and of the output norms. Other
+            LayerNorms are not affected. Defaults to dict(type='BN').
+        with_cp: See `models.DWNet`. Defaults to False.
+        init_cfg: Initialization config of mmengine. By default, linear layers are drawn from a
+            truncated normal distribution with std 0.02, and other layers use torch's default.
 
     Raises:
-        UserError: An argument has a value that no network can have.
+        UserError: An argument is invalid.
     """
 
     def __init__(
@@ -164,28 +162,28 @@ class DWNet(models.DWNet, Backbone):
 
 @MODELS.register_module()
 class SwinMLP(models.SwinMLP, Backbone):
-    """Backbone of Swin-MLP, for any image size.
+    """Swin-MLP backbone for any image size.
 
     Source: the authors' release of Swin-MLP (network, names); Swin's detectors and segmentors
-    (padding, norms of the outputs).
+    (padding, output norms).
 
     Args:
-        arch: As for `models.SwinMLP`: a name, or a dict. Defaults to 'tiny_c24'.
-        img_size: As for `models.SwinMLP`: size of the images that the windows are made for.
-        in_channels: Channels of the images. Defaults to 3.
-        out_indices: As for `models.SwinMLP`. Defaults to (3, ).
-        drop_path_rate: As for `models.SwinMLP`. Defaults to 0.
-        frozen_stages: As for `DWNet`. Defaults to -1.
-        norm_eval: As for `DWNet`. Defaults to False.
-        norm_cfg: Config of the norm layers of the outputs in dense prediction; the classifier's
-            and those inside are LayerNorms. Defaults to dict(type='LN').
-        with_cp: As for `models.SwinMLP`. Defaults to False.
-        init_cfg: Initialization, as in mmengine. By default linear layers and spatial MLPs draw
-            from a truncated normal distribution of std 0.02, and all others keep torch's
-            initialization.
+        arch: A name or a dict; see `models.SwinMLP`. Defaults to 'tiny_c24'.
+        img_size: Side of the images that the windows are designed for; see `models.SwinMLP`.
+        in_channels: Number of image channels. Defaults to 3.
+        out_indices: See `models.SwinMLP`. Defaults to (3, ).
+        drop_path_rate: See `models.SwinMLP`. Defaults to 0.
+        frozen_stages: See `DWNet`. Defaults to -1.
+        norm_eval: See `DWNet`. Defaults to False.
+        norm_cfg: Config of the output norms in dense prediction; all other norms are LayerNorms.
+            Defaults to dict(type='LN').
+        with_cp: See `models.SwinMLP`. Defaults to False.
+        init_cfg: Initialization config of mmengine. By default, linear layers and spatial MLPs are
+            drawn from a truncated normal distribution with std 0.02, and other layers use torch's
+            default.
 
     Raises:
-        UserError: An argument has a value that no network can have.
+        UserError: An argument is invalid.
     """
 
     def __init__(
@@ -214,31 +212,31 @@ class SwinMLP(models.SwinMLP, Backbone):
 
 
 def _find_mixer(mixer: str | dict) -> Callable[..., nn.Module]:
-    """Return what makes the mixer that a config describes."""
+    """Return the callable that builds the mixer of a config."""
     keys = dict(mixer) if isinstance(mixer, dict) else dict(type=mixer)
     kind = keys.pop('type', None)
     if isinstance(kind, str):
         try:
             found = MIXERS.get(kind)
-        except RuntimeError:  # what mmengine raises on some unknown names
+        except RuntimeError:  # raised by mmengine for some unknown names
             found = None
     else:
         found = kind
     if not callable(found):
         raise UserError(
             f'DWNet has no mixer {kind!r}: choose one of {sorted(MIXERS.module_dict)}, or register '
-            "yours by @mmdwnet.MIXERS.register_module() in a module of the config's custom_imports"
+            'yours with @mmdwnet.MIXERS.register_module() in a module listed in custom_imports'
         )
     return partial(found, **keys)
 
 
 def _norm_layer(norm_cfg: dict) -> NormLayer:
-    """Return what makes the norm layer that a config describes."""
+    """Return the callable that builds the norm layer of a config."""
 
     def make(channels: int) -> nn.Module:
         norm = build_norm_layer(norm_cfg, channels)[1]
         if type(norm) is nn.LayerNorm:
-            # It would take the width of maps for their channels.
+            # nn.LayerNorm would normalize over the width instead of the channels.
             by_position = LayerNorm2d(channels, norm.eps, norm.elementwise_affine)
             by_position.weight, by_position.bias = norm.weight, norm.bias
             return by_position

@@ -1,8 +1,8 @@
-"""Registers what mmdwnet has with OpenMMLab, as soon as OpenMMLab is there.
+"""Register mmdwnet's components with OpenMMLab when OpenMMLab is imported.
 
-`import mmdwnet` imports nothing of OpenMMLab, so that `mmdwnet.ops` and `mmdwnet.models` need torch
-alone and a detector does not wait for mmpretrain. What has to be registered with a library is
-registered right after that library is imported, in whatever order the two are.
+`import mmdwnet` does not import OpenMMLab, so that `mmdwnet.ops` and `mmdwnet.models` need only
+torch, and a detector does not load mmpretrain. Components are registered with a library right after
+it is imported, whether mmdwnet is imported before or after it.
 """
 
 import importlib.abc
@@ -17,7 +17,7 @@ from .errors import UserError
 
 
 def register() -> None:
-    """Register with the libraries that are imported, and with the others once they are."""
+    """Register with the libraries that are already imported, and with others on import."""
     for library, then in _REGISTER.items():
         if library in sys.modules:
             then()
@@ -31,10 +31,10 @@ def _register_classes() -> None:
 
 
 def _register_models() -> None:
-    """Register the names of the classifiers with mmpretrain."""
+    """Register the classifier names with mmpretrain."""
     from .apis import hub
 
-    with suppress(UserError):  # without its configs, the package is of use all the same
+    with suppress(UserError):  # the package is usable without its configs
         hub.register()
 
 
@@ -45,7 +45,7 @@ _REGISTER: dict[str, Callable[[], None]] = {
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the libraries as all other finders do, and has their loaders register afterwards."""
+    """Find libraries with the other finders, and wrap their loaders to register afterwards."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -60,7 +60,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads a library, hands it over to its own loader, and registers."""
+    """Load a library with its own loader, then register."""
 
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self._loader = loader

@@ -1,4 +1,4 @@
-# What runs of all three tasks share. `runtimes/` adds what each library has of its own.
+# Runtime settings of all three tasks; `runtimes/` adds those of each library.
 custom_imports = dict(imports=['mmdwnet'], allow_failed_imports=False)
 
 env_cfg = dict(

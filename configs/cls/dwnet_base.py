@@ -1,4 +1,4 @@
-# DWNet base, as the tiny model's recipe but for what stands here: 16 GPUs x 64 images.
+# DWNet base: the recipe of the tiny model on 16 GPUs x 64 images, with these changes.
 _base_ = './dwnet_tiny.py'
 model = dict(
     backbone=dict(arch='base', drop_path_rate=0.5),

@@ -1,5 +1,5 @@
 # DWNet tiny, ImageNet-1K, 300 epochs at 224 x 224 on 8 GPUs x 128 images.
-# Mixed precision is bfloat16 where the GPU has it; --amp float16 asks for what the authors used.
+# Mixed precision uses bfloat16 if the GPU supports it; the authors used float16 (--amp float16).
 _base_ = [
     '../_base_/models/classifier.py',
     '../_base_/datasets/imagenet.py',

@@ -1,3 +1,3 @@
-# Swin-MLP base, by DWNet base's recipe.
+# Swin-MLP base with the recipe of DWNet base.
 _base_ = './dwnet_base.py'
 model = dict(backbone=dict(_delete_=True, type='SwinMLP', arch='base', drop_path_rate=0.5))

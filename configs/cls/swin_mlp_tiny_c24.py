@@ -1,4 +1,4 @@
-# Swin-MLP tiny with 24 channels per head, ImageNet-1K: DWNet tiny's recipe at 256 x 256.
+# Swin-MLP tiny with 24 channels per head, ImageNet-1K: the recipe of DWNet tiny at 256 x 256.
 _base_ = [
     '../_base_/models/classifier.py',
     '../_base_/datasets/imagenet_256.py',

@@ -1,4 +1,4 @@
-# RetinaNet on DWNet: a detector that does not use the first stage.
+# RetinaNet with DWNet: a detector that does not use the first stage.
 _base_ = [
     '../_base_/models/retinanet.py',
     '../_base_/datasets/coco_detection.py',
@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/runtimes/det.py',
 ]
 model = dict(
-    # Maps at 1/8, 1/16 and 1/32 only: the first stage then gets no norm, and the neck no input.
+    # Maps at 1/8, 1/16 and 1/32; the first stage has no norm and is not an input of the neck.
     backbone=dict(
         type='DWNet',
         arch='tiny',

@@ -1,4 +1,4 @@
-# Semantic FPN on DWNet: a segmentor with a neck, and a recipe changed in two places.
+# Semantic FPN with DWNet: a segmentor with a neck, and two changes to the schedule.
 _base_ = [
     '../_base_/models/semantic_fpn.py',
     '../_base_/datasets/ade20k.py',
@@ -15,7 +15,7 @@ model = dict(
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )
-# Of the schedule, only what differs: 4 GPUs x 4 images in place of 8 x 2, and the light head
-# stands a higher learning rate than UperNet.
+# 4 GPUs x 4 images instead of 8 x 2, and a higher learning rate than for UperNet, as the head is
+# light.
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(optimizer=dict(lr=1e-4))

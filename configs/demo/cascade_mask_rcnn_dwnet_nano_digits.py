@@ -1,4 +1,4 @@
-# Cascade Mask R-CNN, small, on a nano DWNet that starts from the digit classifier.
+# Small Cascade Mask R-CNN with DWNet nano, initialized from the digit classifier.
 _base_ = [
     '../_base_/models/cascade_mask_rcnn.py',
     '../_base_/datasets/coco_instance.py',

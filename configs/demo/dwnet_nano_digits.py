@@ -1,11 +1,11 @@
-# A nano DWNet that tells handwritten digits apart, trained from scratch in two minutes.
+# DWNet nano for handwritten digits, trained from scratch in two minutes.
 _base_ = ['../_base_/models/classifier.py', '../_base_/runtimes/cls.py']
 
 model = dict(
     data_preprocessor=dict(num_classes=10),
     backbone=dict(type='DWNet', arch='nano'),
     head=dict(in_channels=256, num_classes=10, topk=(1,)),
-    # Mixed pictures help over hundreds of epochs, not over these few.
+    # Mixup and CutMix help over hundreds of epochs, but not over these few.
     train_cfg=None,
 )
 

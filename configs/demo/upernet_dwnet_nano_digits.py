@@ -1,4 +1,4 @@
-# UperNet, small, on a nano DWNet that starts from the digit classifier.
+# Small UperNet with DWNet nano, initialized from the digit classifier.
 _base_ = [
     '../_base_/models/upernet.py',
     '../_base_/datasets/ade20k.py',
@@ -10,11 +10,11 @@ head = dict(
     channels=64,
     num_classes=11,
     norm_cfg=dict(type='BN'),
-    # The ground takes over four fifths of all pixels: at full weight it drowns the digits' classes.
+    # Over four fifths of all pixels are ground, which would dominate the loss at full weight.
     loss_decode=dict(class_weight=[0.2] + [1.0] * 10),
 )
 model = dict(
-    # mmsegmentation 1.2.2 cannot both weigh classes and ignore pixels: padding counts as ground.
+    # mmsegmentation 1.2.2 cannot combine class weights with ignored pixels: pad with ground.
     data_preprocessor=dict(size=crop_size, seg_pad_val=0),
     backbone=dict(
         type='DWNet',

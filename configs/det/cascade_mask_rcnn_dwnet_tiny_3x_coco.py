@@ -1,5 +1,5 @@
-# Cascade Mask R-CNN on DWNet tiny, COCO, 36 epochs on 8 GPUs x 2 images.
-# Mixed precision is bfloat16 where the GPU has it; --amp float16 asks for what the authors used.
+# Cascade Mask R-CNN with DWNet tiny, COCO, 36 epochs on 8 GPUs x 2 images.
+# Mixed precision uses bfloat16 if the GPU supports it; the authors used float16 (--amp float16).
 _base_ = [
     '../_base_/models/cascade_mask_rcnn.py',
     '../_base_/datasets/coco_instance_multiscale_crop.py',
@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/runtimes/det.py',
 ]
 model = dict(
-    # The authors' detectors were trained with the padding.
+    # The authors' detectors were trained with padding.
     backbone=dict(
         type='DWNet',
         arch='tiny',

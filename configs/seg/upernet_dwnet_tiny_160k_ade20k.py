@@ -1,4 +1,4 @@
-# UperNet on DWNet tiny, ADE20K, 160,000 iterations on 8 GPUs x 2 images.
+# UperNet with DWNet tiny, ADE20K, 160,000 iterations on 8 GPUs x 2 images.
 _base_ = [
     '../_base_/models/upernet.py',
     '../_base_/datasets/ade20k.py',
@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/runtimes/seg.py',
 ]
 model = dict(
-    # The authors' segmentors were trained with the padding.
+    # The authors' segmentors were trained with padding.
     backbone=dict(
         type='DWNet',
         arch='tiny',

@@ -18,24 +18,24 @@ _LINE = re.compile('([^\\t\\n]+)\\t([0-9]{1,9})\\n?')
 
 @DATASETS.register_module()
 class ImageNetZip(BaseDataset):
-    """ImageNet in a zip archive per split, beside a map that lists its images.
+    """ImageNet with one zip archive per split and a map file that lists its images.
 
-    A line of the map is the path of an image inside the archive, a tab, and the image's label, a
-    number from 0. Everything but an image's bytes is checked when the data set is loaded. The
-    layout is that of the authors' code (https://github.com/Atten4Vis/DemystifyLocalViT).
+    Each line of the map is the path of an image in the archive, a tab, and the label, counted from
+    0. Everything but the image data is checked when the dataset is loaded. The layout is that of
+    the authors' code (https://github.com/Atten4Vis/DemystifyLocalViT).
 
     Args:
-        data_root: Folder of archive and map.
-        split: Stands for the archive `{split}.zip` and the map `{split}_map.txt`.
-        data_prefix: The archive, where it has another name.
-        ann_file: The map, where it has another name.
-        cache: What each process keeps in memory, as it is in the archive: 'none'; 'part', its share
-            of the images, which `ShareSampler` keeps it to; or 'full', all of them. DataLoader
-            workers have it in common with their process.
-        **kwargs: Those of mmpretrain's BaseDataset.
+        data_root: Folder of the archive and the map.
+        split: Split that the default file names are built from.
+        data_prefix: Archive. Defaults to `{split}.zip`.
+        ann_file: Map. Defaults to `{split}_map.txt`.
+        cache: Files that each process keeps in memory, encoded as in the archive: 'none', 'part'
+            (its share, for `ShareSampler`) or 'full' (all). DataLoader workers share the cache of
+            their process.
+        **kwargs: Arguments of mmpretrain's BaseDataset.
 
     Raises:
-        UserError: Archive or map are missing or broken, or do not go together.
+        UserError: The archive or the map is missing or broken, or they do not match.
     """
 
     METAINFO = ImageNet.METAINFO
@@ -53,7 +53,7 @@ class ImageNetZip(BaseDataset):
             raise UserError(f'ImageNetZip got cache={cache!r}: give one of {CACHES}')
         if not split and not (data_prefix and ann_file):
             raise UserError(
-                "ImageNetZip lacks an archive: give split='train' or 'val', or data_prefix for "
+                "ImageNetZip needs an archive: give split='train' or 'val', or data_prefix for "
                 'the archive and ann_file for the map'
             )
         self.cache = cache
@@ -65,15 +65,15 @@ class ImageNetZip(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Reads the map and looks its images up in the archive.
+        """Read the map and look up its images in the archive.
 
         Returns:
-            For each image its `img_path`, which mmengine reads, and `gt_label`.
+            A dict per image with `img_path`, which mmengine can read, and `gt_label`.
 
         Raises:
-            UserError: Archive or map are missing or broken, or do not go together.
+            UserError: The archive or the map is missing or broken, or they do not match.
         """
-        # Kept, as it is what takes the cache along into a spawned worker.
+        # Keep the archive as an attribute: it carries the cache into spawned workers.
         self._archive = open_archive(self.img_prefix)
         names, labels = read_map(self.ann_file, len(self.CLASSES))
         missing = np.flatnonzero(~self._archive.has(names))
@@ -81,7 +81,7 @@ class ImageNetZip(BaseDataset):
             raise UserError(
                 f'{self.ann_file}, line {missing[0] + 1}: {self.img_prefix} has no '
                 f'{names[missing[0]]} ({len(missing)} of {len(names)} images are missing); give '
-                'the map that belongs to the archive, or copy or download the archive anew'
+                'the map that belongs to the archive, or copy or download the archive again'
             )
         return [
             dict(img_path=self._archive.url(name), gt_label=label)
@@ -89,10 +89,10 @@ class ImageNetZip(BaseDataset):
         ]
 
     def full_init(self) -> None:
-        """Loads the map, and from the archive what is to be in memory; once.
+        """Load the map and fill the cache, unless this has already been done.
 
         Raises:
-            UserError: Archive or map are missing or broken, or do not go together.
+            UserError: The archive or the map is missing or broken, or they do not match.
         """
         if self._fully_initialized:
             return
@@ -110,27 +110,22 @@ class ImageNetZip(BaseDataset):
         )
 
     def extra_repr(self) -> list[str]:
-        """Tells of archive, map and cache.
-
-        Returns:
-            Lines for mmpretrain's `__repr__`.
-        """
+        """Return the lines that mmpretrain's `__repr__` adds, with the cache mode."""
         return [*super().extra_repr(), f'Cache in memory: \t{self.cache}']
 
 
 def read_map(path: str, num_classes: int) -> tuple[list[str], list[int]]:
-    """Reads a map of `path-inside-zip<TAB>label` lines.
+    """Read a map of `path-inside-zip<TAB>label` lines.
 
     Args:
-        path: Of the map.
-        num_classes: Number of labels there are.
+        path: Path of the map.
+        num_classes: Number of classes.
 
     Returns:
-        The paths inside the archive, and their labels, from 0 to `num_classes - 1`.
+        Paths inside the archive, and labels from 0 to `num_classes - 1`.
 
     Raises:
-        UserError: The map is missing, empty or no text, or a line of it is malformed or there
-            twice.
+        UserError: The map is missing, empty or not text, or a line is malformed or repeated.
     """
     labels: dict[str, int] = {}
     try:
@@ -140,9 +135,9 @@ def read_map(path: str, num_classes: int) -> tuple[list[str], list[int]]:
                 if match is None:
                     problem = f'{line[:100]!r} is not path-inside-zip<TAB>label'
                 elif int(match[2]) >= num_classes:
-                    problem = f'the label {match[2]} is none of 0 to {num_classes - 1}'
+                    problem = f'the label {match[2]} is not in 0 to {num_classes - 1}'
                 elif match[1] in labels:
-                    problem = f'{match[1]} is there for the second time'
+                    problem = f'{match[1]} is listed twice'
                 else:
                     labels[match[1]] = int(match[2])
                     continue
@@ -153,7 +148,7 @@ def read_map(path: str, num_classes: int) -> tuple[list[str], list[int]]:
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f'the map {path} is no UTF-8 text: give lines of path-inside-zip<TAB>label'
+            f'the map {path} is not UTF-8 text: give lines of path-inside-zip<TAB>label'
         ) from error
     if not labels:
         raise UserError(f'the map {path} is empty: give lines of path-inside-zip<TAB>label')

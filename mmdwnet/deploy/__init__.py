@@ -1,4 +1,4 @@
-"""Trained models made ready for inference."""
+"""Preparation of trained models for inference."""
 
 from .compiling import compile
 from .fusing import fuse

@@ -1,4 +1,4 @@
-"""Compiles the DWNet of a model for inference."""
+"""Compilation of the DWNet in a model for inference."""
 
 import os
 import shutil
@@ -18,28 +18,25 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def compile(
     model: nn.Module, dtype: torch.dtype = torch.float32, dynamic: bool = False
 ) -> nn.Module:
-    """Fuse each DWNet in a copy of a model, and compile it with `torch.compile`.
+    """Fuse each DWNet in a copy of a model and compile it with `torch.compile`.
 
-    The rest of the model stays as it is, necks, heads and post-processing, and sees maps of the
-    dtype of the images, whatever `dtype` the DWNet computes in. Weights become constants of the
-    program: what is loaded into the model afterwards has no effect.
+    Necks, heads and post-processing are unchanged and get maps in the dtype of the images, whatever
+    the `dtype` of the DWNet. Weights become constants of the compiled program: loading others into
+    the model afterwards has no effect.
 
     Args:
-        model: A DWNet, or a classifier, detector, segmentor or any other module with one in it, in
-            evaluation mode.
-        dtype: What the DWNet computes in: torch.float32, bfloat16 or float16.
-        dynamic: Whether to compile once for all sizes of images, instead of for each size
-            that comes.
+        model: A DWNet, or a module that contains one, for example a detector, in evaluation mode.
+        dtype: Dtype of the DWNet: torch.float32, bfloat16 or float16.
+        dynamic: Whether to compile once for all image sizes instead of once for each.
 
     Returns:
-        The compiled model, for inference. The first call, and without `dynamic` the first with each
-        size, takes the time of the compilation. Without `dynamic` the program is the quicker one,
-        but torch makes no more than `torch._dynamo.config.recompile_limit` of them, and runs
-        further sizes uncompiled.
+        The compiled model, for inference. It is compiled in the first call or, without `dynamic`,
+        in the first call with each image size. The program is faster without `dynamic`, but torch
+        compiles only for `torch._dynamo.config.recompile_limit` sizes and runs others uncompiled.
 
     Raises:
-        UserError: As for `fuse`; or if `dtype` is none of the three, or the model is on the CPU and
-            there is no C++ compiler.
+        UserError: `fuse` raises it, `dtype` is not supported, or the model is on the CPU and there
+            is no C++ compiler.
     """
     if dtype not in DTYPES:
         raise UserError(f'compile() got dtype={dtype}: give one of {", ".join(map(str, DTYPES))}')
@@ -57,12 +54,12 @@ def compile(
 
 
 class CompiledBackbone(nn.Module):
-    """A DWNet that runs compiled, in a dtype of its own.
+    """Compiled DWNet with its own dtype.
 
     Args:
-        backbone: The DWNet, fused.
-        dtype: What it computes in.
-        dynamic: Whether to compile once for all sizes of images.
+        backbone: The fused DWNet.
+        dtype: Dtype to compute in.
+        dynamic: Whether to compile once for all image sizes.
     """
 
     def __init__(self, backbone: DWNet, dtype: torch.dtype, dynamic: bool) -> None:
@@ -71,8 +68,8 @@ class CompiledBackbone(nn.Module):
         self.dtype = dtype
         self.dynamic = dynamic
         if dynamic:
-            # Block by block: a block's map has any height and width. In the whole network they are
-            # roundings of roundings of the image's, which torch takes minutes to reason about.
+            # Compile block by block, with symbolic height and width for each. In the whole network
+            # they are nested roundings of the image size, which torch takes minutes to analyze.
             for stage in backbone.layers:
                 for block in stage.blocks:
                     block.compile(dynamic=True)
@@ -81,18 +78,18 @@ class CompiledBackbone(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute feature maps of images, both of one dtype."""
-        # oneDNN's products with packed weights do not take dynamic sides that are 1.
+        """Compute feature maps in the dtype of the images."""
+        # oneDNN's operators with packed weights do not support dynamic sizes of 1.
         with nullcontext() if self.dynamic else weights_as_constants():
             return tuple(out.to(x.dtype) for out in self.backbone(x.to(self.dtype)))
 
 
 def weights_as_constants() -> AbstractContextManager[None]:
-    """Have what is compiled and run in this context take weights for constants.
+    """Return a context in which compiled programs treat weights as constants.
 
-    On the CPU they are then packed as oneDNN's products read them, and activations and residuals
-    become part of these products. torch has no public setting for it: `torch.compile`'s `options`
-    reach the compiler, but not the tracing before it.
+    On the CPU, weights are then packed for oneDNN, and activations and residuals are fused into its
+    operators. torch has no public setting for this: the `options` of `torch.compile` reach the
+    compiler, but not the tracing before it.
     """
     from torch._inductor import config
 

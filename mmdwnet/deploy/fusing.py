@@ -1,15 +1,14 @@
-"""Folds the BNs of a DWNet into the layers beside them.
+"""Folding of the BNs of a DWNet into adjacent layers.
 
-In evaluation mode a BN is `scale * x + shift` for each channel, which the linear map before or
-after it can take up:
+In evaluation mode, a BN is `scale * x + shift` per channel, which is folded into the linear layer
+before or after it:
 
-| BN                                     | goes into                                             |
-|----------------------------------------|-------------------------------------------------------|
-| after a 1x1 convolution                | that convolution                                      |
-| after the mixer, and inside it         | the mixer, by its own `fuse`; one without it is       |
-|                                        | followed by a scale and a shift                       |
-| before the feed-forward                | its first linear layer                                |
-| of an output                           | nothing follows: it becomes a scale and a shift       |
+| BN                          | folded into                                                   |
+|-----------------------------|---------------------------------------------------------------|
+| after a 1x1 convolution     | that convolution                                              |
+| after or inside the mixer   | the mixer, by its `fuse`; without it, a scale and shift follow |
+| before the feed-forward     | its first linear layer                                        |
+| of an output                | nothing; it becomes a scale and shift                         |
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,24 +27,22 @@ from mmdwnet.models.mixers import scale_and_shift
 
 @torch.no_grad()
 def fuse(model: nn.Module, inplace: bool = False) -> nn.Module:
-    """Fold every BN of each DWNet in a model away; other parts of the model stay as they are.
+    """Fold the BNs of each DWNet in a model; other parts of the model are unchanged.
 
-    Outputs are the same up to rounding. What was folded can no longer be trained, so the
-    parameters of the DWNet require no gradients afterwards. Convert to bfloat16 or float16 after
-    fusing, not before: the product of two rounded factors would be rounded again.
+    Outputs are equal up to rounding. A fused DWNet can no longer be trained, and its parameters do
+    not require gradients. Convert to bfloat16 or float16 after fusing, to avoid rounding twice.
 
     Args:
-        model: A DWNet, or a classifier, detector, segmentor or any other module with one in it, in
-            evaluation mode.
-        inplace: Whether to change `model` itself instead of a copy.
+        model: A DWNet, or a module that contains one, for example a detector, in evaluation mode.
+        inplace: Whether to modify `model` instead of a copy.
 
     Returns:
-        The fused model. BNs are left only where a mixer without a `fuse` has them inside.
+        The fused model. BNs remain only inside mixers without `fuse`.
 
     Raises:
-        UserError: The model has no DWNet, is in training mode, or has norm layers in its DWNet
-            other than BNs with running statistics. It is unchanged then, as it is if a mixer's
-            `fuse` raises an error.
+        UserError: The model has no DWNet, is in training mode, or its DWNet has norm layers other
+            than BNs with running statistics. The model is then unchanged, as it is if the `fuse` of
+            a mixer raises an error.
     """
     backbones = find_backbones(model)
     for backbone in backbones:
@@ -67,15 +64,15 @@ def fuse(model: nn.Module, inplace: bool = False) -> nn.Module:
 def replace(
     model: nn.Module, others: Mapping[nn.Module, nn.Module], inplace: bool = False
 ) -> nn.Module:
-    """Replace parts of a model, wherever the model has them.
+    """Replace modules of a model wherever they occur in it.
 
     Args:
         model: The model.
-        others: What takes the place of each part.
-        inplace: Whether to change `model` itself instead of a copy.
+        others: Replacements, by the modules that they replace.
+        inplace: Whether to modify `model` instead of a copy.
 
     Returns:
-        The model, or what takes its place.
+        The model, or its replacement.
     """
     if not inplace:
         return deepcopy(model, {id(part): other for part, other in others.items()})
@@ -95,22 +92,22 @@ def find_backbones(model: nn.Module) -> list[DWNet]:
         The DWNets, at least one.
 
     Raises:
-        UserError: There is none.
+        UserError: The model has none.
     """
     found = [module for module in model.modules() if isinstance(module, DWNet)]
     if not found:
         raise UserError(
-            f'{type(model).__name__} has no DWNet, and only the BNs of a DWNet can be folded away: '
+            f'{type(model).__name__} has no DWNet, and only the BNs of a DWNet can be folded: '
             'give a DWNet, or a model with one as its backbone'
         )
     return found
 
 
 class FusedBlock(nn.Module):
-    """A block of a DWNet without its BNs.
+    """Block of a DWNet without BNs.
 
     Args:
-        block: The block; its parts are changed and taken over.
+        block: The block; its modules are modified and reused.
     """
 
     def __init__(self, block: DWBlock) -> None:
@@ -127,7 +124,7 @@ class FusedBlock(nn.Module):
         x = self.attn2conv(x) + x
         hidden, act = self.mlp.fc1(x), self.mlp.act
         if isinstance(act, nn.GELU):
-            # In place, as no backward pass will ask for what it was applied to.
+            # In place, as no backward pass needs its input.
             hidden = torch.ops.aten.gelu_(hidden, approximate=act.approximate)
         else:
             hidden = act(hidden)
@@ -135,10 +132,10 @@ class FusedBlock(nn.Module):
 
 
 class FusedBranch(nn.Module):
-    """A mixing branch without its BNs.
+    """Mixing branch without BNs.
 
     Args:
-        branch: The branch; its parts are changed and taken over.
+        branch: The branch; its modules are modified and reused.
     """
 
     def __init__(self, branch: MixingBranch) -> None:
@@ -163,7 +160,7 @@ class FusedBranch(nn.Module):
 
 
 class ChannelAffine(nn.Module):
-    """What a BN does in evaluation mode.
+    """Scale and shift of a BN in evaluation mode.
 
     Args:
         norm: The BN.
@@ -183,28 +180,27 @@ class ChannelAffine(nn.Module):
 
 
 def _check(backbone: DWNet) -> None:
-    """Refuse what cannot be folded."""
+    """Raise a UserError if the BNs of a DWNet cannot be folded."""
     if any(module.training for module in backbone.modules()):
         raise UserError(
-            'the DWNet is in training mode, where BNs normalize by the batch: call model.eval() '
+            'the DWNet is in training mode, where BNs use batch statistics: call model.eval() '
             'before fuse()'
         )
     for norm in _norms(backbone):
         if not isinstance(norm, _BatchNorm):
             raise UserError(
-                f'the DWNet has {type(norm).__name__} for its norm layers, which normalizes by the '
-                "image and cannot be folded away: only norm_cfg=dict(type='BN') and its relatives "
-                'can'
+                f'the DWNet has {type(norm).__name__} for its norm layers, which cannot be '
+                "folded: only norm_cfg=dict(type='BN') and its variants can"
             )
         if norm.running_mean is None:
             raise UserError(
-                'the DWNet has BNs without running statistics, which normalize by the batch and '
-                'cannot be folded away: build it without track_running_stats=False'
+                'the DWNet has BNs without running statistics, which use batch statistics and '
+                'cannot be folded: build it without track_running_stats=False'
             )
 
 
 def _norms(backbone: DWNet) -> Iterator[nn.Module]:
-    """Yield all norm layers that fold away, but those inside mixers, which have them alike."""
+    """Yield the norm layers to fold; those inside mixers are of the same type."""
     for block in backbone.modules():
         if isinstance(block, DWBlock):
             branch = block.attn2conv

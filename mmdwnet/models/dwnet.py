@@ -1,9 +1,8 @@
-"""DWNet: the Swin Transformer's macro-design with depth-wise convolution for attention.
+"""DWNet: the macro design of the Swin Transformer with depth-wise convolution for attention.
 
 Han et al., "On the Connection between Local Attention and Dynamic Depth-wise Convolution",
-ICLR 2022, https://arxiv.org/abs/2106.04263.
-
-Parameters carry the names of the authors' release, so its weights load as they are.
+ICLR 2022, https://arxiv.org/abs/2106.04263. Parameters keep the names of the authors' release, so
+its weights load unchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,12 +30,11 @@ class MixingBranch(nn.Module):
 
     Args:
         channels: C of the (N, C, H, W) input and output.
-        mixer: Makes the mixer, as `mmdwnet.models.mixers` says.
+        mixer: Builds the mixer; see `mmdwnet.models.mixers`.
         window_size: Side of the mixer's kernels, odd.
-        norm_layer: Makes the norm layers.
+        norm_layer: Builds the norm layers.
         pad_to_window: Whether to zero-pad the map to a multiple of the window first.
-        recompute: Whether the backward pass computes norms and ReLUs again, instead of saving
-            their results.
+        recompute: Whether to recompute norms and ReLUs in the backward pass.
     """
 
     def __init__(
@@ -69,17 +67,16 @@ class MixingBranch(nn.Module):
 
 
 class DWBlock(nn.Module):
-    """The mixing branch, then the feed-forward branch, each with a residual.
+    """Mixing branch, then feed-forward branch, each with a residual connection.
 
     Args:
         channels: C of the (N, C, H, W) input and output.
         drop_path: Probability of dropping a branch.
-        norm_layer: Makes the norm layers.
-        mlp_ratio: How many times as many channels the feed-forward branch has inside.
-        act_layer: Makes the activation of the feed-forward branch.
-        recompute: Whether the backward pass computes norms and activations again, instead of
-            saving their results.
-        mixing: Other arguments of `MixingBranch`: mixer, window_size, pad_to_window.
+        norm_layer: Builds the norm layers.
+        mlp_ratio: Ratio of hidden to input channels in the feed-forward branch.
+        act_layer: Builds the activation of the feed-forward branch.
+        recompute: Whether to recompute norms and activations in the backward pass.
+        **mixing: Other arguments of `MixingBranch`: mixer, window_size, pad_to_window.
     """
 
     def __init__(
@@ -108,40 +105,38 @@ class DWBlock(nn.Module):
 
 
 class DWNet(SwinDesign):
-    """Network of (dynamic) depth-wise convolutions, for any image size.
+    """Network of (dynamic) depth-wise convolutions for any image size.
 
     Source: Han et al., ICLR 2022, section 3 and appendix (network), and the authors' release
-    (names, padding, normalization of the outputs).
+    (names, padding, output norms).
 
     Args:
-        arch: 'nano' (for demonstrations and tests), 'tiny' or 'base' (the paper's), or a dict
-            with `embed_dims` (channels of the first stage, doubled by each later one) and
-            `depths` (blocks in each of the four stages). Defaults to 'tiny'.
-        mixer: 'static', 'dynamic' or 'inhomogeneous', the paper's, or what makes a mixer as
-            `mmdwnet.models.mixers` says. Defaults to 'static'.
-        window_size: Side of the mixers' kernels, odd, from 3 to 31, or one for each stage.
-            Defaults to 7.
+        arch: 'nano' (for demonstrations and tests), 'tiny' or 'base' (from the paper), or a dict
+            with `embed_dims` (channels of the first stage, doubled in each later one) and `depths`
+            (blocks in each of the four stages). Defaults to 'tiny'.
+        mixer: 'static', 'dynamic' or 'inhomogeneous' (from the paper), or a callable that builds a
+            mixer; see `mmdwnet.models.mixers`. Defaults to 'static'.
+        window_size: Side of the mixers' kernels, odd, from 3 to 31; one for all stages or one for
+            each. Defaults to 7.
         pad_to_window: Whether to zero-pad the map to a multiple of `window_size` before each
-            mixing branch and crop it after. The released detectors and segmentors were trained
-            so; at 224 x 224 it changes nothing. Defaults to False.
-        in_channels: Channels of the images. Defaults to 3.
-        mlp_ratio: How many times as many channels the feed-forward branches have inside.
-            Defaults to 4.
-        act_layer: Makes the activations of the feed-forward branches. Defaults to nn.GELU.
-        norm_layer: Makes the norm layer of (N, C, H, W) for C channels, in blocks and predictors.
+            mixing branch and crop it afterwards, as in training of the released detectors and
+            segmentors. Has no effect at 224 x 224. Defaults to False.
+        in_channels: Number of image channels. Defaults to 3.
+        mlp_ratio: Ratio of hidden to input channels in feed-forward branches. Defaults to 4.
+        act_layer: Builds the activations of the feed-forward branches. Defaults to nn.GELU.
+        norm_layer: Builds the norm layer of (N, C, H, W) for C channels, in blocks and predictors.
             Defaults to nn.BatchNorm2d.
-        out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. The last
-            stage alone gets the classifier's LayerNorm, `norm`; any other choice gets a norm of
-            `norm_layer` per output, `norm{i}`. Stages after the last output are not built.
-            Defaults to (3, ).
-        drop_path_rate: Probability of dropping a branch in the last block; it grows linearly
-            from 0 in the first. Defaults to 0.
+        out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. (3, ) alone
+            uses the classifier's LayerNorm, `norm`; otherwise each output has a norm from
+            `norm_layer`, `norm{i}`. Stages after the last output are not built. Defaults to (3, ).
+        drop_path_rate: Drop path rate of the last block, increasing linearly from 0 in the first
+            block. Defaults to 0.
         with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
-            each block, 'selective' for the norms and activations in it, which are quick. BNs count
-            each batch once. Defaults to False.
+            each block, 'selective' for its norms and activations, which are cheap. BNs count each
+            batch once. Defaults to False.
 
     Raises:
-        UserError: An argument has a value that no network can have.
+        UserError: An argument is invalid.
     """
 
     def __init__(
@@ -175,7 +170,7 @@ class DWNet(SwinDesign):
         self.build(norm_layer)
 
     def build_block(self, stage: int, index: int, channels: int, drop_path: float) -> nn.Module:
-        """Build a block, as `SwinDesign.build_block` says."""
+        """Build a block; see `SwinDesign.build_block`."""
         return DWBlock(
             channels,
             drop_path,
@@ -190,7 +185,7 @@ class DWNet(SwinDesign):
 
 
 def _parse_window_size(window_size: int | Sequence[int]) -> tuple[int, ...]:
-    """Return the side of the kernels for each stage."""
+    """Return the kernel size of each stage."""
     sizes = (window_size,) * NUM_STAGES if isinstance(window_size, int) else tuple(window_size)
     if len(sizes) != NUM_STAGES or any(
         size not in range(MIN_KERNEL, MAX_KERNEL + 1, 2) for size in sizes

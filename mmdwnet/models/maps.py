@@ -1,11 +1,11 @@
-"""Maps: views, padding, and norms over their channels."""
+"""Views, padding and norms of feature maps."""
 
 from collections.abc import Callable
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-# Makes a norm layer of (N, C, H, W) for a number of channels C.
+# Builds a norm layer of (N, C, H, W) for C channels.
 NormLayer = Callable[[int], nn.Module]
 
 

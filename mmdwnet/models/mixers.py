@@ -1,25 +1,24 @@
 """Mixers: the modules of DWNet that mix positions.
 
-The paper's three differ in where the weights of the k x k product come from:
+The three mixers of the paper differ in the source of their k x k kernels:
 
-| mixer         | weights                                       | shape              |
+| mixer         | kernels                                       | shape              |
 |---------------|-----------------------------------------------|--------------------|
 | static        | learned                                       | (C, 1, k, k)       |
-| dynamic       | predicted from the image, for all positions   | (N, C, k, k)       |
-| inhomogeneous | predicted from each position, per group       | (N, G, k, k, H, W) |
+| dynamic       | predicted per image, for all positions        | (N, C, k, k)       |
+| inhomogeneous | predicted per position and channel group      | (N, G, k, k, H, W) |
 
-A mixer of your own is any `nn.Module` that keeps this contract:
+A custom mixer is any `nn.Module` with this interface:
 
-- It is built by `mixer(channels, kernel_size, norm_layer, **keys)`: C of its input and output; the
-  side of the stage's kernels; a function that makes a norm layer for a number of channels; and keys
-  of its own, if any.
-- `forward(x)` takes (N, C, H, W) to the same shape. In a block, a norm layer and a ReLU follow.
-- `fuse(norm)` is optional. In evaluation mode, it folds the BN that follows and all BNs of the
-  mixer into the mixer: `forward(x)` then returns `norm(mixer(x))`, or `relu(norm(mixer(x)))` if
-  `fuse` returned True. `mmdwnet.deploy.fuse` calls it; a mixer without it is followed by a scale
-  and a shift.
+- `mixer(channels, kernel_size, norm_layer, **keys)` builds it from the number C of input and output
+  channels, the kernel size of the stage, a function that builds a norm layer for a number of
+  channels, and keys of its own, if any.
+- `forward(x)` maps (N, C, H, W) to the same shape. In a block, a norm layer and a ReLU follow.
+- `fuse(norm)` is optional. In evaluation mode, it folds the following BN and all BNs of the mixer
+  into the mixer: `forward(x)` then returns `norm(mixer(x))`, or `relu(norm(mixer(x)))` if `fuse`
+  returned True. `mmdwnet.deploy.fuse` calls it; without it, a scale and shift follow the mixer.
 
-Submodules carry the names that the released weights use.
+Submodules keep the names of the released weights.
 """
 
 from collections.abc import Callable
@@ -42,12 +41,12 @@ REDUCTION = 4
 
 
 class StaticMixer(DepthwiseConv2d):
-    """One learned kernel per channel, with a bias: a plain depth-wise convolution.
+    """Depth-wise convolution with a bias: one learned kernel per channel.
 
     Args:
         channels: C of the (N, C, H, W) input and output.
         kernel_size: k, odd.
-        norm_layer: Not used, as no kernels are predicted.
+        norm_layer: Unused, as no kernels are predicted.
     """
 
     def __init__(self, channels: int, kernel_size: int, norm_layer: NormLayer) -> None:
@@ -59,7 +58,7 @@ class StaticMixer(DepthwiseConv2d):
         return super().forward(input, relu=self.fused)
 
     def fuse(self, norm: _BatchNorm) -> bool:
-        """Fold the BN and the ReLU that follow."""
+        """Fold the following BN and ReLU."""
         self.weight, self.bias = fuse_conv_bn_weights(
             self.weight,
             self.bias,
@@ -79,7 +78,7 @@ class DynamicMixer(nn.Module):
     Args:
         channels: C of the (N, C, H, W) input and output.
         kernel_size: k, odd.
-        norm_layer: Makes the norm layer of the predictor.
+        norm_layer: Builds the norm layer of the predictor.
     """
 
     def __init__(self, channels: int, kernel_size: int, norm_layer: NormLayer) -> None:
@@ -103,7 +102,7 @@ class DynamicMixer(nn.Module):
             (N, C, H, W).
 
         Raises:
-            UserError: The norm layer would have to train on one value per channel.
+            UserError: A BN would train on one value per channel.
         """
         n, c = x.shape[:2]
         if n == 1 and _trains_alone(self.bn):
@@ -117,7 +116,7 @@ class DynamicMixer(nn.Module):
         return dynamic_depthwise_conv2d(x, weight, self.bias, relu=self.fused)
 
     def fuse(self, norm: _BatchNorm) -> bool:
-        """Fold the BN in the predictor, and the BN and the ReLU that follow."""
+        """Fold the BN of the predictor, and the following BN and ReLU."""
         self.conv1 = fuse_conv_bn_eval(self.conv1, self.bn)
         self.bn = nn.Identity()
         scale, shift = scale_and_shift(norm)
@@ -137,8 +136,8 @@ class InhomogeneousMixer(nn.Module):
     Args:
         channels: C of the (N, C, H, W) input and output, divisible by `groups`.
         kernel_size: k, odd.
-        norm_layer: Makes the norm layer of the predictor.
-        groups: G, the number of channel groups that share kernels; 32 in the paper.
+        norm_layer: Builds the norm layer of the predictor.
+        groups: G, number of channel groups that share kernels. Defaults to 32, as in the paper.
 
     Raises:
         UserError: `groups` does not divide `channels`.
@@ -171,8 +170,7 @@ class InhomogeneousMixer(nn.Module):
         """Mix positions: (N, C, H, W) to (N, C, H, W)."""
         hidden = self.conv1(x)
         if not x.is_cuda:
-            # On the CPU, the product reads maps of kernels in NCHW. Converting what they are
-            # predicted from costs little.
+            # The CPU operator reads kernels in NCHW; converting their predictor's input is cheap.
             hidden = hidden.contiguous()
         weight = self.conv2(hidden)
         weight = weight.unflatten(1, (self.groups, self.kernel_size, self.kernel_size))
@@ -181,7 +179,7 @@ class InhomogeneousMixer(nn.Module):
         )
 
     def fuse(self, norm: _BatchNorm) -> bool:
-        """Fold the BN in the predictor, and the BN and the ReLU that follow."""
+        """Fold the BN of the predictor, and the following BN and ReLU."""
         convolution, predictor_norm, relu = self.conv1
         self.conv1 = nn.Sequential(fuse_conv_bn_eval(convolution, predictor_norm), relu)
         self.scale, self.bias = scale_and_shift(norm)
@@ -197,13 +195,13 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Return what a BN in evaluation mode multiplies each channel by, and what it adds.
+    """Return the scale and shift that a BN applies to each channel in evaluation mode.
 
     Args:
         norm: The BN, with running statistics.
 
     Returns:
-        Two tensors, (C,) each.
+        Scale and shift, each (C,).
     """
     assert norm.running_mean is not None and norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
@@ -214,7 +212,7 @@ def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def _trains_alone(norm: nn.Module) -> bool:
-    """Return whether a BN takes its statistics from this process's batch alone."""
+    """Return whether a BN computes batch statistics in this process only."""
     if not norm.training or not isinstance(norm, _BatchNorm):
         return False
     synchronized = (

@@ -1,10 +1,10 @@
-"""Swin's macro-design: patch embedding, four stages with patch merging between them, norms.
+"""Macro design of Swin: patch embedding, four stages with patch merging in between, norms.
 
 Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021,
-https://arxiv.org/abs/2103.14030, section 3.1. A network of this design adds its blocks.
+https://arxiv.org/abs/2103.14030, section 3.1. Subclasses add the blocks.
 
-Activations are (N, C, H, W) tensors in channels-last memory from the patch embedding to the last
-block: a linear layer sees them through a permuted view, never through a copy.
+From patch embedding to last block, activations are (N, C, H, W) tensors in channels-last memory, so
+linear layers read them through a permuted view without a copy.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +27,8 @@ class PatchEmbed(nn.Module):
     """4x4 convolution of stride 4, then LayerNorm over channels.
 
     Args:
-        in_channels: Channels of the images.
-        embed_dims: Output channels.
+        in_channels: Number of image channels.
+        embed_dims: Number of output channels.
     """
 
     def __init__(self, in_channels: int, embed_dims: int) -> None:
@@ -43,7 +43,7 @@ class PatchEmbed(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Gathers each 2x2 neighborhood into one position: LayerNorm, linear layer to 2C.
+    """Merge each 2x2 neighborhood into one position: LayerNorm, linear layer to 2C channels.
 
     Args:
         channels: C of the input.
@@ -55,19 +55,19 @@ class PatchMerging(nn.Module):
         self.reduction = PositionwiseLinear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Merge (N, C, H, W) to (N, 2C, ceil(H / 2), ceil(W / 2))."""
+        """Merge patches: (N, C, H, W) to (N, 2C, ceil(H / 2), ceil(W / 2))."""
         x = nhwc(pad_to_multiple(x, 2))
-        # The order of the release, column by column; torch's unfold would go row by row.
+        # Column by column, as in the release; unfold would go row by row.
         x = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], dim=-1)
         return self.reduction(nchw(self.norm(x)))
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, then the patch merging that leads to the next.
+    """Blocks at one resolution, and the patch merging that follows them.
 
     Args:
         blocks: Modules from (N, C, H, W) to (N, C, H, W).
-        downsample: The patch merging, if one follows the blocks.
+        downsample: Patch merging, or None in the last stage.
         with_cp: Whether to recompute the blocks in the backward pass.
     """
 
@@ -80,28 +80,29 @@ class Stage(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the blocks, (N, C, H, W) to (N, C, H, W), without the patch merging."""
+        """Apply the blocks, but not the patch merging: (N, C, H, W) to (N, C, H, W)."""
         for block in self.blocks:
             x = checkpointed(block, x) if self.with_cp and x.requires_grad else block(x)
         return x
 
 
 class SwinDesign(nn.Module):
-    """All of a network but its blocks, which a subclass makes in `build_block`.
+    """Base class of networks with this design; subclasses implement `build_block`.
 
-    A subclass sets what `build_block` needs between `super().__init__` and `build`.
+    A subclass calls `super().__init__`, sets the attributes that `build_block` needs, and calls
+    `build`.
 
     Args:
-        arch: Name of an architecture, or a dict of its numbers.
+        arch: Name of an architecture, or a dict with its values.
         named: The named architectures.
-        in_channels: Channels of the images.
+        in_channels: Number of image channels.
         out_indices: Stages (0 to 3, or negative from the end) whose maps are returned.
-        drop_path_rate: Rate of the last block; it grows linearly from 0 in the first.
+        drop_path_rate: Rate of the last block, increasing linearly from 0 in the first block.
         with_cp: What to recompute in the backward pass: False for nothing, True for each block,
-            'selective' for the norms and activations in it, which is up to the blocks.
+            'selective' for its norms and activations, which the blocks implement.
 
     Raises:
-        UserError: An argument has a value that no network can have.
+        UserError: An argument is invalid.
     """
 
     def __init__(
@@ -128,16 +129,16 @@ class SwinDesign(nn.Module):
         self.with_cp = with_cp
 
     def build(self, norm_layer: NormLayer) -> None:
-        """Build all layers, and initialize them as the release does.
+        """Build all layers and initialize them as in the release.
 
         Args:
-            norm_layer: Makes the norms of the outputs, unless the last stage is the only output.
+            norm_layer: Builds the output norms, unless the last stage is the only output.
         """
         embed_dims, depths = self.arch['embed_dims'], self.arch['depths']
         last = self.out_indices[-1]
         self.patch_embed = PatchEmbed(self.in_channels, embed_dims)
         self.layers = nn.ModuleList()
-        # On the CPU even where the model is built on another device, such as meta.
+        # On the CPU even if the model is built on another device, for example meta.
         rates = torch.linspace(0, self.drop_path_rate, sum(depths), device='cpu').split(depths)
         for i in range(last + 1):
             channels = embed_dims * 2**i
@@ -153,7 +154,7 @@ class SwinDesign(nn.Module):
         self.apply(_initialize)
 
     def build_block(self, stage: int, index: int, channels: int, drop_path: float) -> nn.Module:
-        """Build a block; override this to have other blocks.
+        """Build a block; override it for other blocks.
 
         Args:
             stage: Index of the stage.
@@ -173,11 +174,11 @@ class SwinDesign(nn.Module):
             x: Normalized images, (N, in_channels, H, W), any size and memory format.
 
         Returns:
-            For each index i of `out_indices` a map (N, embed_dims * 2**i, ceil(H / 2**(i + 2)),
-            ceil(W / 2**(i + 2))), in torch's default memory format.
+            For each index i of `out_indices`, a contiguous map (N, embed_dims * 2**i,
+            ceil(H / 2**(i + 2)), ceil(W / 2**(i + 2))).
 
         Raises:
-            UserError: `x` has another shape.
+            UserError: `x` has a different shape.
         """
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise UserError(
@@ -191,8 +192,8 @@ class SwinDesign(nn.Module):
             x = layer(x)
             if i in self.out_indices:
                 norm = self.get_submodule('norm' if self._classifies else f'norm{i}')
-                # Heads may read memory as it lies: compiled mmcv's RoIAlign does, and would take
-                # channels-last maps for something else, silently.
+                # Heads may ignore strides: mmcv's compiled RoIAlign does, and would silently
+                # misread channels-last maps.
                 outs.append(norm(x).contiguous())
             if layer.downsample is not None:
                 x = layer.downsample(x)
@@ -200,19 +201,12 @@ class SwinDesign(nn.Module):
 
 
 def drop_path_layer(rate: float) -> nn.Module:
-    """Make the layer that drops a branch of a block, for each image by itself.
-
-    Args:
-        rate: Probability of dropping it.
-
-    Returns:
-        The layer.
-    """
+    """Return a layer that drops a residual branch per image with probability `rate`."""
     return StochasticDepth(rate, 'row') if rate else nn.Identity()
 
 
 def _initialize(module: nn.Module) -> None:
-    """Initialize linear layers, of which Conv1d is one along its channels."""
+    """Initialize linear layers, including Conv1d, which is linear over its channels."""
     if isinstance(module, nn.Linear | nn.Conv1d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -220,7 +214,7 @@ def _initialize(module: nn.Module) -> None:
 
 
 def _parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict]) -> dict:
-    """Return the numbers of an architecture, with `depths` as a tuple; check `depths` alone."""
+    """Return the values of an architecture, with `depths` checked and as a tuple."""
     example = next(iter(named.values()))
     *first, last = example
     keys = f'{", ".join(first)} and {last}'

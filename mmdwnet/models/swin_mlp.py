@@ -1,10 +1,9 @@
-"""Swin-MLP: the Swin Transformer with a learned matrix per head and window for attention.
+"""Swin-MLP: the Swin Transformer with a learned matrix per head in place of window attention.
 
-The attention-free relative that DWNet's paper compares with: Liu et al., "Swin Transformer:
+The attention-free model that the DWNet paper compares with: Liu et al., "Swin Transformer:
 Hierarchical Vision Transformer using Shifted Windows", ICCV 2021, https://arxiv.org/abs/2103.14030,
-and the models `swin_mlp_*` of its authors' release.
-
-Parameters carry the names of that release, so its weights load as they are.
+and the `swin_mlp_*` models of its authors' release. Parameters keep the names of that release, so
+its weights load unchanged.
 """
 
 from collections.abc import Sequence
@@ -29,16 +28,16 @@ ARCHITECTURES: dict[str, dict] = {  # cN: N channels per head
 
 
 class SpatialMLP(nn.Conv1d):
-    """Mixes the k x k positions of each window, by one learned matrix per head.
+    """Mix the k x k positions of each window with one learned matrix per head.
 
-    A head is a group of C / heads channels. Windows tile the map, which is zero-padded for that
-    and cropped after: at the top and left by k - shift, if there is a shift, then at the bottom
-    and right to a multiple of k. Where k divides the map, this is the release's padding.
+    Each head is a group of C / num_heads channels. The map is zero-padded to a multiple of k and
+    cropped afterwards: by k - shift at the top and left if the windows are shifted, and by the rest
+    at the bottom and right. If k divides the map, this is the padding of the release.
 
     Args:
         num_heads: Number of heads.
-        window_size: k.
-        shift: How far the windows are shifted to the bottom and right, 0 <= shift < k.
+        window_size: k, side of the windows.
+        shift: Shift of the windows to the bottom and right, 0 <= shift < k.
     """
 
     def __init__(self, num_heads: int, window_size: int, shift: int) -> None:
@@ -48,7 +47,7 @@ class SpatialMLP(nn.Conv1d):
         self.offset = window_size - shift if shift else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix positions: (N, H, W, C) to (N, H, W, C), C divisible by the number of heads."""
+        """Mix positions: (N, H, W, C) to (N, H, W, C), where C is divisible by num_heads."""
         n, h, w, c = x.shape
         heads, k, offset = self.groups, self.window_size, self.offset
         bottom, right = (-(offset + size) % k for size in (h, w))
@@ -69,8 +68,7 @@ class SwinMLPBlock(nn.Module):
     Args:
         channels: C of the (N, C, H, W) input and output.
         drop_path: Probability of dropping a branch.
-        recompute: Whether the backward pass computes norms and GELU again, instead of saving their
-            results.
+        recompute: Whether to recompute norms and GELU in the backward pass.
         spatial: Arguments of `SpatialMLP`: num_heads, window_size, shift.
     """
 
@@ -92,39 +90,36 @@ class SwinMLPBlock(nn.Module):
 
 
 class SwinMLP(SwinDesign):
-    """Network of Swin-MLP, for any image size.
+    """Swin-MLP network for any image size.
 
-    Every other block of a stage shifts its windows by half a window. Where windows do not tile
-    the map, it is zero-padded at the bottom and right, after the LayerNorm, and cropped again.
-    At `img_size` nothing but the shift pads, and the network is the release's.
+    Every other block of a stage shifts its windows by half a window. If windows do not tile the
+    map, it is zero-padded at the bottom and right after the LayerNorm, and cropped afterwards. At
+    `img_size`, only shifting pads, and the network is that of the release.
 
     Source: the authors' release of Swin-MLP (network, names); Swin's detectors and segmentors
-    (padding, norms of the outputs).
+    (padding, output norms).
 
     Args:
-        arch: 'tiny_c24', 'tiny_c12', 'tiny_c6' or 'base' (the released ones; cN has N channels
-            per head), or a dict with `embed_dims` (channels of the first stage, doubled by each
-            later one), `depths` (blocks in each of the four stages), `num_heads` (heads in each
-            stage) and `window_size` (side of the windows). Defaults to 'tiny_c24'.
-        img_size: Height and width of the images that the windows are made for: a stage whose map
-            is then not larger than a window has windows of the map's size, and no shift. Images
-            of any other size can be given. Defaults to 32 * window_size, where the last stage's
-            map is one window: 256 for the released tiny models, 224 for base.
-        in_channels: Channels of the images. Defaults to 3.
-        norm_layer: Makes the norm layers of the outputs in dense prediction; the classifier's and
-            those inside are LayerNorms. Defaults to LayerNorm over the channels.
-        out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. The last
-            stage alone gets the classifier's LayerNorm, `norm`; any other choice gets a norm of
-            `norm_layer` per output, `norm{i}`. Stages after the last output are not built.
-            Defaults to (3, ).
-        drop_path_rate: Probability of dropping a branch in the last block; it grows linearly
-            from 0 in the first. Defaults to 0.
+        arch: 'tiny_c24', 'tiny_c12', 'tiny_c6' or 'base' (released; cN has N channels per head), or
+            a dict with `embed_dims` (channels of the first stage, doubled in each later one),
+            `depths` (blocks in each of the four stages), `num_heads` (heads in each stage) and
+            `window_size` (side of the windows). Defaults to 'tiny_c24'.
+        img_size: Side of the images that the windows are designed for; other sizes also work. In a
+            stage whose map is then no larger than a window, the window is the map, without a
+            shift. Defaults to 32 * window_size: 256 for the released tiny models, 224 for base.
+        in_channels: Number of image channels. Defaults to 3.
+        norm_layer: Builds the output norms in dense prediction; all other norms are LayerNorms.
+            Defaults to LayerNorm over the channels.
+        out_indices: Stages (0 to 3, or negative from the end) whose maps are returned. (3, ) alone
+            uses the classifier's LayerNorm, `norm`; otherwise each output has a norm from
+            `norm_layer`, `norm{i}`. Stages after the last output are not built. Defaults to (3, ).
+        drop_path_rate: Drop path rate of the last block, increasing linearly from 0 in the first
+            block. Defaults to 0.
         with_cp: What to recompute in the backward pass to save memory: False for nothing, True for
-            each block, 'selective' for the norms and GELU in it, which are quick. Defaults to
-            False.
+            each block, 'selective' for its norms and GELU, which are cheap. Defaults to False.
 
     Raises:
-        UserError: An argument has a value that no network can have.
+        UserError: An argument is invalid.
     """
 
     def __init__(
@@ -159,7 +154,7 @@ class SwinMLP(SwinDesign):
         self.build(norm_layer)
 
     def build_block(self, stage: int, index: int, channels: int, drop_path: float) -> nn.Module:
-        """Build a block, as `SwinDesign.build_block` says."""
+        """Build a block; see `SwinDesign.build_block`."""
         window_size = self.arch['window_size']
         side = -(-self.img_size // (PATCH_SIZE * 2**stage))
         shifted = index % 2 == 1 and side > window_size

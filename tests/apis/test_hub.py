@@ -24,15 +24,15 @@ CLASSIFIER = 'dwnet_tiny'
 DETECTOR = 'cascade_mask_rcnn_dwnet_tiny_3x_coco'
 SEGMENTOR = 'upernet_dwnet_tiny_160k_ade20k'
 
-# Thin, as detectors and segmentors enlarge it to 50 x 1333 and 77 x 2048 pixels.
+# Narrow, as detectors and segmentors enlarge it to 50 x 1333 and 77 x 2048 pixels.
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 640, 3), dtype=np.uint8)
 HEIGHT, WIDTH = IMAGE.shape[:2]
 
 
 def weights_for(name: str) -> dict[str, Tensor]:
-    """Weights that make a model see the same thing everywhere, all others being 0."""
+    """Return weights with which a model predicts one class everywhere; most of them are 0."""
     weights = build_model(mmdwnet.get_config(name)).state_dict()
-    for key, value in weights.items():  # an expanded zero takes no space in a file
+    for key, value in weights.items():  # expanded zeros take no space in a file
         weights[key] = torch.zeros((), dtype=value.dtype).expand(value.shape)
 
     def put(key: str, value: float, *places: int) -> None:
@@ -42,7 +42,7 @@ def weights_for(name: str) -> dict[str, Tensor]:
     if name == CLASSIFIER:
         put('head.fc.bias', 9, 207)
     elif name == DETECTOR:
-        # Anchors grow over the image, so that few proposals are left, and these into one box.
+        # Anchors are enlarged to the whole image, which leaves few proposals and one box.
         put('rpn_head.rpn_reg.bias', 99, 2, 3, 6, 7, 10, 11)
         for stage in range(3):
             put(f'roi_head.bbox_head.{stage}.fc_cls.bias', 9, 16)
@@ -54,7 +54,7 @@ def weights_for(name: str) -> dict[str, Tensor]:
 
 @pytest.fixture
 def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The file of a checkpoint for the model that a test names."""
+    """Write a checkpoint for the model of the parameter, and return its path."""
     path = tmp_path / 'checkpoint.pth'
     torch.save({'state_dict': weights_for(request.param)}, path)
     return str(path)
@@ -64,7 +64,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def release(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The released file of the model that a test names, in the authors' layout."""
+    """Write the released file of the model of the parameter, in the authors' format."""
     name = next(name for name in RELEASES if request.param in (name, f'{name}_3x_coco'))
     weights = to_official(weights_for(request.param))
     torch.save({'model': weights}, tmp_path / file_name(RELEASES[name]))
@@ -102,7 +102,7 @@ def test_a_package_without_configs_says_so(tmp_path: Path, monkeypatch: pytest.M
 def test_mmpretrain_knows_the_classifiers() -> None:
     classifiers = sorted(path.stem for path in ROOT.glob('configs/cls/*dwnet*.py'))
     assert mmpretrain.list_models('*dwnet*') == classifiers
-    hub.register()  # once more
+    hub.register()  # again
     assert mmpretrain.list_models('*dwnet*') == classifiers
     assert 'resnet50_8xb32_in1k' in mmpretrain.list_models()  # mmpretrain's own are still there
 
@@ -143,7 +143,7 @@ def test_segmentor(checkpoint: str) -> None:
     result = run(IMAGE, return_vis=True, opacity=1.0, with_labels=False)
     assert result['predictions'].shape == (HEIGHT, WIDTH)
     assert run.model.dataset_meta['classes'][result['predictions'].max()] == 'sky'
-    assert (result['visualization'] == [6, 230, 230]).all()  # the sky's colour in ADE20K
+    assert (result['visualization'] == [6, 230, 230]).all()  # color of sky in ADE20K
 
 
 @pytest.mark.parametrize('checkpoint', [SEGMENTOR], indirect=True)

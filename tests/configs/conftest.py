@@ -16,7 +16,7 @@ def write_image(path: Path) -> None:
 
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
-    """Both splits with one image, of class 7, listed in meta files."""
+    """Create both splits with one image of class 7, listed in meta files."""
     (tmp_path / 'meta').mkdir()
     for split in ('train', 'val'):
         write_image(tmp_path / split / 'image.png')
@@ -26,7 +26,7 @@ def imagenet(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Both splits with one image that shows two people."""
+    """Create both splits with one image of two people."""
     height, width = IMAGE_SIZE
     objects = [
         dict(
@@ -55,7 +55,7 @@ def coco(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ade(tmp_path: Path) -> Path:
-    """Both splits with one image: no label above, the 150th class below."""
+    """Create both splits with one image: no label above, the 150th class below."""
     labels = np.zeros(IMAGE_SIZE, dtype=np.uint8)
     labels[IMAGE_SIZE[0] // 2 :] = 150
     for split in ('training', 'validation'):

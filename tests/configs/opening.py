@@ -1,4 +1,4 @@
-"""The configs by name, opened as a Runner has them."""
+"""Names of the configs, and opening them as a Runner does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-import mmdwnet  # noqa: F401  (first: mmdet needs its operators)
+import mmdwnet  # noqa: F401  (first, as mmdet needs its operators)
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 VARIANTS = [
@@ -32,7 +32,7 @@ CUSTOM = (
 
 @contextmanager
 def opened(name: str) -> Iterator[Config]:
-    """A config, with its library as the default scope, as a Runner has it."""
+    """Yield a config, with its library as the default scope, as in a Runner."""
     config = Config.fromfile(CONFIGS / name)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         yield config

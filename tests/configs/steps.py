@@ -1,4 +1,4 @@
-"""Models of configs, made light, and a training step of them."""
+"""Lighter models of configs, and a training step with them."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ SIZE = 64
 
 
 def lighten(config: Config) -> None:
-    """Cut what a step costs on small images, and no layer of the model."""
+    """Reduce the cost of a step on small images without removing a layer."""
     config.model.backbone.init_cfg = None  # no pretrained weights
     if config.default_scope == 'mmseg':
         # Training images are padded to this size.
@@ -24,7 +24,7 @@ def lighten(config: Config) -> None:
 
 
 def sample(scope: str, with_mask: bool, seed: int) -> dict:
-    """One random image with its truth, as the end of a pipeline would pack it."""
+    """Return one random image with ground truth, packed as at the end of a pipeline."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
     metainfo = dict(ori_shape=(SIZE, SIZE), img_shape=(SIZE, SIZE), scale_factor=(1.0, 1.0))
@@ -67,8 +67,8 @@ def take_a_training_step(config: Config, model: torch.nn.Module) -> None:
     before = {key: value.detach().clone() for key, value in model.named_parameters()}
     losses = model.train_step(batch(config), optim_wrapper)
     assert losses['loss'].isfinite()
-    # AdamW moves all that has a gradient. A drop path may cut a branch off for one step, a
-    # detector's later stages may have drawn no foreground.
+    # AdamW updates each parameter with a gradient. Drop path may skip a branch in this step, and
+    # later stages of a detector may have sampled no foreground.
     moved = {key for key, value in model.named_parameters() if not value.equal(before[key])}
     assert 'backbone.patch_embed.proj.weight' in moved
     assert len(moved) > 0.8 * len(before)

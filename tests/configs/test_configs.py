@@ -80,7 +80,7 @@ def test_takes_a_training_step_in_bfloat16(name):
 
 
 def first_batch(dataloader: dict, data_root: Path, pipeline: list | None = None) -> dict:
-    """A batch that a config's data loader reads from another root, in this process."""
+    """Read a batch with the data loader of a config from another root, in this process."""
     dataloader = copy.deepcopy(dataloader)
     dataloader.update(num_workers=0, persistent_workers=False, batch_size=1)
     dataloader.dataset.data_root = str(data_root)
@@ -120,7 +120,7 @@ def test_coco_is_read(name, coco):
             if 'roi_head' in config.model:
                 assert instances.masks.masks.shape == (len(boxes), height, width)
         if 'roi_head' in config.model:
-            assert 'tta_model' not in config  # mmdet has none for masks
+            assert 'tta_model' not in config  # mmdet does not support it for masks
             return
         views = first_batch(config.test_dataloader, coco, config.tta_pipeline)['inputs']
         mirrored, image = (view[0] for view in views)
@@ -144,7 +144,7 @@ def test_ade20k_is_read(name, ade):
 @pytest.mark.parametrize('name', TINY + CUSTOM)
 def test_runtime_builds(name, tmp_path):
     with opened(name) as config:
-        # The hooks draw with the visualizer that was made last.
+        # The hooks draw with the visualizer created last.
         VISUALIZERS.build(dict(config.visualizer, name=name, save_dir=str(tmp_path)))
         for hook in config.default_hooks.values():
             HOOKS.build(hook)
@@ -157,7 +157,7 @@ def test_takes_a_test_step_with_augmentation(name, data, request):
     data_root = request.getfixturevalue(data)
     with opened(name) as config:
         for step in config.tta_pipeline[-1].transforms[0]:
-            # Smaller images than the config's, for the sake of time.
+            # Smaller images than in the config, to save time.
             if step.type == 'Resize':
                 step.update(scale=(80, 64), scale_factor=None)
         views = first_batch(config.test_dataloader, data_root, config.tta_pipeline)

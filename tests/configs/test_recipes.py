@@ -1,4 +1,4 @@
-"""The paper's recipes, as facts about its twelve rows and their relatives."""
+"""The recipes of the paper: its twelve models and related ones."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ def widths(name: str) -> list[int]:
 
 
 def variant(name: str) -> str:
-    """The network that a config is of: the name of its classifier."""
+    """Return the name of the classifier whose network a config uses."""
     stem = Path(name).stem
     for around in ('cascade_mask_rcnn_', '_3x_coco', 'upernet_', '_160k_ade20k'):
         stem = stem.replace(around, '')
@@ -54,12 +54,12 @@ def variant(name: str) -> str:
 
 
 def plain(config: object) -> object:
-    """A config or a part of it in lists, dicts, numbers and strings."""
+    """Return a config or a part of it as plain lists, dicts, numbers and strings."""
     return json.loads(json.dumps(config))
 
 
-class Uninitialised(TorchFunctionMode):
-    """Leaves parameters as their memory is, which saves most of the time of building a model."""
+class Uninitialized(TorchFunctionMode):
+    """Skip the initialization of parameters, which takes most of the time to build a model."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if getattr(function, '__module__', None) == 'torch.nn.init':
@@ -74,8 +74,8 @@ class Parameter(NamedTuple):
 
 @cache
 def parameters(name: str) -> dict[str, Parameter]:
-    """The parameters of a config's model, as its optimizer takes them."""
-    with opened(name) as config, Uninitialised():
+    """Return the parameters of the model of a config, with their weight decay."""
+    with opened(name) as config, Uninitialized():
         model = build_model(config)
         optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer
     decays = {
@@ -136,7 +136,7 @@ def test_dense_models_differ_by_their_backbones_alone(names):
 
 
 def authors_parameters(golden: str) -> dict[str, list[int]]:
-    """Parameters of an authors' model, by their names, with their shapes."""
+    """Return parameter shapes of a model of the authors by name."""
     keys = json.loads((GOLDEN / f'{golden}.json').read_text())['keys']
     statistics = ('running_mean', 'running_var', 'num_batches_tracked')
     return {key: shape for key, shape in keys.items() if not key.endswith(statistics)}
@@ -162,13 +162,13 @@ def test_classifiers_decay_neither_biases_nor_flat_parameters(name):
 
 @pytest.mark.parametrize('name', DETECTORS + SEGMENTORS)
 def test_dense_models_decay_all_but_the_authors_norms(name):
-    # The mixers have no norms in their names: the static backbone's stand for those of all.
+    # The norms outside the mixers are the same for all: use those of the static backbone.
     keys = authors_parameters(f'dense_dwnet_{arch(name)}')
     backbone = {f'backbone.{key}' for key in keys if 'norm' in key}
     # Patch embedding, three patch mergings, four outputs: a weight and a bias each.
     assert len(backbone) == 16
     heads = [key for key in parameters(name) if not key.startswith('backbone.')]
-    # Necks and heads have the authors' names: their BNs are called bn.
+    # Necks and heads have the authors' names, in which BNs are called bn.
     assert any('.bn.' in key for key in heads)
     check_decay(name, backbone | {key for key in heads if 'norm' in key})
 
@@ -207,7 +207,7 @@ def test_all_models_of_a_task_have_one_schedule(names):
 
 
 def learning_rates(config: Config, epoch_length: int) -> torch.Tensor:
-    """The learning rate of each iteration, stepped as mmengine's ParamSchedulerHook does."""
+    """Return the learning rate of each iteration, stepped as in ParamSchedulerHook of mmengine."""
     lr = config.optim_wrapper.optimizer.lr
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     schedulers = [
@@ -220,7 +220,7 @@ def learning_rates(config: Config, epoch_length: int) -> torch.Tensor:
     by_epoch = [scheduler for scheduler in schedulers if scheduler.by_epoch]
     loop = config.train_cfg
     total = loop.max_iters if 'max_iters' in loop else loop.max_epochs * epoch_length
-    optimizer.step()  # torch warns of a scheduler that goes first
+    optimizer.step()  # torch warns if a scheduler is stepped first
     rates = []
     for iteration in range(total):
         rates.append(optimizer.param_groups[0]['lr'])
@@ -237,14 +237,14 @@ def warmup(iteration: int, length: int, factor: float) -> float:
 
 
 def check_curve(rates: torch.Tensor, closed_form, *corners: int) -> None:
-    """Compares the first, the last and every 1,000th iteration, and those around corners."""
+    """Compare the first, last and every 1,000th iteration, and those around corners."""
     checked = [
         *range(0, len(rates), 1000),
         len(rates) - 1,
         *(i + j for i in corners for j in (-1, 0)),
     ]
     expected = [closed_form(i) for i in checked]
-    # mmengine multiplies one step after another: rounding errors add up.
+    # mmengine multiplies step by step, so rounding errors accumulate.
     assert rates[checked].tolist() == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
@@ -314,9 +314,9 @@ def test_classifier_mixes_each_batch_one_way_or_the_other():
             dict(type='Mixup', alpha=0.8),
             dict(type='CutMix', alpha=1.0),
         ]
-        with Uninitialised():
+        with Uninitialized():
             mix = build_model(config).data_preprocessor.batch_augments
-    # Each image has one value: mixup makes new ones, cutmix pastes old ones.
+    # Each image has one value: mixup creates new values, cutmix pastes existing ones.
     images = torch.arange(1.0, 5).view(4, 1, 1, 1).repeat(1, 3, 64, 64)
     targets = torch.eye(4)
     kinds = dict(mixup=0, cutmix=0, neither=0)
@@ -338,7 +338,7 @@ def test_classifier_mixes_each_batch_one_way_or_the_other():
 def test_imagenet_pipelines():
     with opened(CLASSIFIER) as config:
         crop, flip, augment, erase = config.train_dataloader.dataset.pipeline[1:-1]
-        resize, centre = config.test_dataloader.dataset.pipeline[1:-1]
+        resize, center = config.test_dataloader.dataset.pipeline[1:-1]
     assert (crop.type, crop.scale) == ('RandomResizedCrop', 224)
     assert (crop.backend, crop.interpolation) == ('pillow', 'bicubic')
     assert (flip.type, flip.prob, flip.direction) == ('RandomFlip', 0.5, 'horizontal')
@@ -347,11 +347,11 @@ def test_imagenet_pipelines():
     assert (augment.magnitude_level, augment.total_level, augment.magnitude_std) == (9, 10, 0.5)
     assert augment.hparams.interpolation == 'bicubic'
     assert (erase.type, erase.erase_prob, erase.mode) == ('RandomErasing', 0.25, 'rand')
-    # Noise of mean 0 and deviation 1 after normalisation; pipelines work on BGR.
+    # Noise with mean 0 and std 1 after normalization; pipelines use BGR.
     assert (erase.fill_color, erase.fill_std) == (MEAN[::-1], STD[::-1])
     assert (resize.type, resize.scale, resize.edge) == ('ResizeEdge', 256, 'short')
     assert (resize.backend, resize.interpolation) == ('pillow', 'bicubic')
-    assert (centre.type, centre.crop_size) == ('CenterCrop', 224)
+    assert (center.type, center.crop_size) == ('CenterCrop', 224)
 
 
 @pytest.mark.parametrize('names', [CLASSIFIERS, DETECTORS, SEGMENTORS])
@@ -366,7 +366,7 @@ def test_all_models_of_a_task_see_the_same_data(names):
 
 
 def shipped(package: ModuleType, name: str) -> Any:
-    """The model of a config that comes with one of OpenMMLab's packages."""
+    """Return the model of a config that is part of an OpenMMLab package."""
     configs = Path(package.__file__).parent / '.mim' / 'configs'
     return Config.fromfile(configs / '_base_' / 'models' / f'{name}.py').model
 
@@ -374,7 +374,7 @@ def shipped(package: ModuleType, name: str) -> Any:
 def check_backbone(backbone: dict, name: str, drop_path_rate: float) -> None:
     backbone = plain(backbone)
     pretrained = backbone.pop('init_cfg')
-    # Released weights or, where there are none, those that the classifier's config makes.
+    # Released weights if there are any, otherwise those trained with the classifier's config.
     assert f'/{variant(name)}' in pretrained['checkpoint']
     assert (pretrained['type'], pretrained['prefix']) == ('Pretrained', 'backbone.')
     assert backbone.pop('mixer', 'static') == MIXERS[variant(name).rsplit('_', 1)[0]]
@@ -442,7 +442,7 @@ def test_coco_pipelines():
         dataset = config.train_dataloader.dataset
     assert (flip.type, flip.prob) == ('RandomFlip', 0.5)
     assert choice.type == 'RandomChoice'
-    assert 'prob' not in choice  # both alike
+    assert 'prob' not in choice  # equal probabilities
     (only,), (smaller, crop, again) = choice.transforms
     assert only == again
     assert only.type == smaller.type == 'RandomChoiceResize'

@@ -190,8 +190,8 @@ def test_options_mean_what_they_mean_in_mmpretrain(archives: Path):
         (f'n00000000/train_0.JPEG\t{"9" * 5000}\n', 'is not path-inside-zip<TAB>label'),
         ('\t1\n', 'is not path-inside-zip<TAB>label'),
         ('\n', 'is not path-inside-zip<TAB>label'),
-        ('n00000000/train_0.JPEG\t1000\n', 'the label 1000 is none of 0 to 999'),
-        ('n00000001/train_1.JPEG\t1\n', 'n00000001/train_1.JPEG is there for the second time'),
+        ('n00000000/train_0.JPEG\t1000\n', 'the label 1000 is not in 0 to 999'),
+        ('n00000001/train_1.JPEG\t1\n', 'n00000001/train_1.JPEG is listed twice'),
         ('n00000000/train_99.JPEG\t1\n', r'train\.zip has no n00000000/train_99.JPEG \(1 of 13'),
         ('n00000000\t1\n', r'has no n00000000 \(1 of 13'),
         ('n00000000/\t1\n', r'has no n00000000/ \(1 of 13'),
@@ -218,7 +218,7 @@ def test_other_line_ends_make_no_difference(archives: Path):
 def test_maps_that_are_none_are_refused(archives: Path):
     root, path = str(archives), archives / 'train_map.txt'
     path.write_bytes(b'\xff\xd8\xff\xe0')
-    assert f'the map {path} is no UTF-8 text' in refusal(data_root=root, split='train')
+    assert f'the map {path} is not UTF-8 text' in refusal(data_root=root, split='train')
     path.write_text('')
     assert f'the map {path} is empty' in refusal(data_root=root, split='train')
     path.unlink()

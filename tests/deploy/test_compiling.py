@@ -1,4 +1,4 @@
-"""A compiled DWNet computes what it did, in the dtype that was asked for."""
+"""A compiled DWNet has the same outputs, in the requested dtype."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_backbone_has_a_dtype_of_its_own():
 
 
 class Twins(nn.Module):
-    """A model that applies one backbone twice, under two names."""
+    """Model that uses one backbone twice, under two names."""
 
     def __init__(self, backbone):
         super().__init__()

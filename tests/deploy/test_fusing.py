@@ -1,4 +1,4 @@
-"""A fused DWNet computes what it did, without BNs."""
+"""A fused DWNet has the same outputs, without BNs."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_detectors_and_segmentors_are_the_same(name):
     trained(model.backbone)
     model.eval()
     image = images(1, 96, 128)
-    # Up to the scores: which of two boxes of almost the same score comes first is chance.
+    # Compare scores only: the order of boxes with nearly equal scores is arbitrary.
     expected = scores(model, image)
     fused = fuse(model)
     assert bns(fused.backbone) == []
@@ -79,7 +79,7 @@ def test_copy_leaves_the_model_and_in_place_changes_it():
     assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
     assert fuse(backbone, inplace=True) is backbone
     assert bns(backbone) == []
-    assert fuse(backbone, inplace=True) is backbone  # nothing is left to do
+    assert fuse(backbone, inplace=True) is backbone  # already fused
 
 
 def test_other_parts_stay_in_their_mode():

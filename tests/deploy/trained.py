@@ -1,4 +1,4 @@
-"""Networks as if they were trained, and how near to each other outputs are to be."""
+"""Networks with weights like trained ones, and tolerances for their outputs."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def trained(model: nn.Module) -> nn.Module:
-    """Give BNs statistics and factors as of a trained network, negative ones among them."""
+    """Set statistics and weights of BNs as in a trained network, including negative weights."""
     generator = torch.Generator().manual_seed(1)
     for norm in bns(model):
         for tensor in (norm.weight.data, norm.bias.data, norm.running_mean):

@@ -1,7 +1,7 @@
-"""Regenerates the weights and inputs behind `tests/data/golden`, and reads what to expect.
+"""Regenerate the weights and inputs of `tests/data/golden`, and read the expected values.
 
-The numbers come from the authors' code. Weights and inputs are drawn from seeds in the JSON files,
-by the rules below, so no weight file is needed.
+The values come from the authors' code. Weights and inputs are generated from seeds in the JSON
+files by the rules below, so no weight file is needed.
 """
 
 import json
@@ -20,7 +20,7 @@ SWIN_MLP = 'swin_mlp_'
 
 @dataclass
 class Golden:
-    """One golden model: what to feed it and what the authors' code makes of it."""
+    """A golden model: its inputs, and the outputs of the authors' code."""
 
     backbone: dict  # config
     state_dict: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""A small backbone of each kind, and what to feed it."""
+"""Small backbones of each kind, and inputs for them."""
 
 import torch
 from mmengine.registry import MODELS
@@ -26,5 +26,5 @@ def nano(kind: str = 'static', **options) -> nn.Module:
 
 
 def total(outs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Reduce outputs to a loss; a sum of squares would not do, which a norm layer keeps at 1."""
+    """Reduce outputs to a loss; not a sum of squares, as a norm layer keeps it constant."""
     return sum(out.float().abs().mean() for out in outs)

@@ -1,4 +1,4 @@
-"""What only DWNet has: mixers, the authors' padding, BNs inside the blocks."""
+"""Features of DWNet only: mixers, the authors' padding, BNs in the blocks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The backbones against numbers of the authors' code: outputs, losses, gradients, running means."""
+"""Outputs, losses, gradients and running means of backbones match those of the authors' code."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ PARAMETERS = {  # at 1000 classes; backbone alone for dense
 
 
 class Classifier(torch.nn.Module):
-    """A backbone with the authors' head; its state dict has the authors' keys under `backbone.`."""
+    """Backbone with the authors' head, and the authors' keys under `backbone.`."""
 
     def __init__(self, backbone: torch.nn.Module, num_features: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Classifier(torch.nn.Module):
 
 
 def build(name: str) -> tuple[torch.nn.Module, golden.Golden]:
-    """Build the model called `name` and load the authors' state dict into it, strictly."""
+    """Build a model by name and load the authors' state dict strictly."""
     expected = golden.load(name)
     model = backbone = MODELS.build(expected.backbone)
     if name.startswith('cls'):
@@ -61,7 +61,7 @@ def build(name: str) -> tuple[torch.nn.Module, golden.Golden]:
 
 
 def train_once(name: str, dtype: torch.dtype) -> tuple[float, torch.nn.Module, golden.Golden]:
-    """Take the golden training step: loss and backward, without an update."""
+    """Run forward and backward pass of the golden training step, without an update."""
     model, expected = build(name)
     out = model.to(dtype).train()(expected.image.to(dtype))
     if name.startswith('cls'):
@@ -108,9 +108,9 @@ def test_loss_and_running_means(name):
 
 @pytest.mark.parametrize('name', TRAINED)
 def test_gradient_norms(name):
-    # The authors' float32 gradients against exact ones (float64), so that the only rounding
-    # errors are theirs. The dynamic mixer's BN divides by the tiny difference between two pooled
-    # images here, which amplifies them: 1.9% off the exact gradient, and 7% on other threads.
+    # Compare the authors' float32 gradients with exact ones (float64), so that only theirs have
+    # rounding errors. The dynamic mixer's BN divides by the tiny difference between two pooled
+    # images here and amplifies them: 1.9% from the exact gradient, and 7% with other threads.
     tolerance = 2e-2 if name == 'cls_dynamic_dwnet_tiny' else 1e-2
     _, model, expected = train_once(name, torch.float64)
     ours = {

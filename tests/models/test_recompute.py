@@ -1,4 +1,4 @@
-"""Recomputing what is cheap changes no derivative of any order."""
+"""Recomputation of cheap layers does not change derivatives of any order."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_two_backward_passes_through_one_graph(parts, x):
 
 def test_result_is_computed_once_for_all_who_saved_it(x):
     calls = []
-    relu = nn.ReLU(inplace=True)  # saves its result, as what follows does
+    relu = nn.ReLU(inplace=True)  # saves its result, like the next layer
     relu.register_forward_hook(lambda *_: calls.append(1))
     out = chain((nn.BatchNorm2d(4).double(), relu), nn.Conv2d(4, 3, 3).double(), x, True)
     out.sum().backward()

@@ -1,4 +1,4 @@
-"""What all backbones share: options, as a user of any OpenMMLab backbone expects them to work."""
+"""Options that all backbones share work as in other OpenMMLab backbones."""
 
 import copy
 
@@ -35,7 +35,7 @@ def test_any_size_gives_maps(kind, size):
     for i, out in enumerate(outs):
         stride = 2 ** (i + 2)
         assert out.shape == (2, 32 * 2**i, -(-size[0] // stride), -(-size[1] // stride))
-        assert out.is_contiguous()  # what compiled operators of mmcv take for granted
+        assert out.is_contiguous()  # as compiled operators of mmcv assume
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_out_indices_choose_outputs_and_norms(kind, norm_cfg, norm):
     assert not hasattr(dense, 'norm') and not hasattr(dense, 'norm0')
     outs = dense(images())
     assert [out.shape[1] for out in outs] == [64, 256]
-    normalised = (0, 2, 3) if norm is nn.BatchNorm2d else 1
+    normalized = (0, 2, 3) if norm is nn.BatchNorm2d else 1
     for out in outs:
-        torch.testing.assert_close(out.mean(normalised), torch.zeros_like(out.mean(normalised)))
+        torch.testing.assert_close(out.mean(normalized), torch.zeros_like(out.mean(normalized)))
     assert [out.shape[1] for out in nano(kind, out_indices=-1)(images())] == [256]
-    # Stages nobody asks for are not built, so that DDP finds no parameter without a gradient.
+    # Unused stages are not built, so that DDP finds no parameter without a gradient.
     assert len(nano(kind, out_indices=(0, 1)).layers) == 2
 
 

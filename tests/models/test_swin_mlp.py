@@ -1,4 +1,4 @@
-"""What only Swin-MLP has: windows, their shift, and the padding that both need."""
+"""Features of Swin-MLP only: windows, their shift, and padding."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from .nano import SWIN_MLP, nano
 
 
 def mixed_by_loops(mlp: SpatialMLP, x: torch.Tensor, k: int, shift: int) -> torch.Tensor:
-    """Mix positions as the release does: pad, shift by padding, mix each window, crop."""
+    """Mix positions as in the release: pad, shift by padding, mix each window, crop."""
     n, h, w, c = x.shape
     heads = mlp.groups
     weight = mlp.weight.view(heads, k * k, k * k)
@@ -64,15 +64,15 @@ def test_img_size_decides_where_windows_shrink_and_shift(img_size, windows, shif
     backbone = SwinMLP(arch, img_size=img_size)
     for stage, window, shifts in zip(backbone.layers, windows, shifted, strict=True):
         assert [b.spatial_mlp.weight.shape[1] for b in stage.blocks] == [window**2] * 2
-        # Of a window shifted by half, a quarter lies in the map's corner.
+        # A quarter of a window that is shifted by half lies in the corner of the map.
         reach = [positions_mixed_into_the_first(block, side=32) for block in stage.blocks]
         assert reach == [window**2, window**2 // 4 if shifts else window**2]
 
 
 def test_norm_cfg_sets_the_norms_of_outputs_alone():
     backbone = nano('swin_mlp', out_indices=(0, 3), norm_cfg=dict(type='SyncBN', momentum=0.03))
-    synchronised = [k for k, m in backbone.named_modules() if isinstance(m, nn.SyncBatchNorm)]
-    assert synchronised == ['norm0', 'norm3']
+    synchronized = [k for k, m in backbone.named_modules() if isinstance(m, nn.SyncBatchNorm)]
+    assert synchronized == ['norm0', 'norm3']
     assert backbone.norm0.momentum == 0.03
 
 

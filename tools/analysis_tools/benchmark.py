@@ -1,4 +1,4 @@
-"""Times classifiers, ours and timm's, or the operators of mmdwnet.ops, side by side."""
+"""Compare the speed of classifiers, ours and those of timm, or of the operators in mmdwnet.ops."""
 
 import argparse
 import json
@@ -25,25 +25,25 @@ MODELS = ('dwnet_tiny', 'swin_tiny_patch4_window7_224', 'convnext_tiny', 'resnet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Times what the command line says.
+    """Run the command.
 
     Args:
-        argv: Arguments of the command; by default the process's.
+        argv: Command-line arguments. Defaults to those of the process.
 
     Returns:
-        The exit code: 0, or 2 on bad input.
+        The exit code: 0, or 2 for bad input.
     """
     return run_command(benchmark, parse_args(argv))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line.
+    """Parse the command line.
 
     Args:
-        argv: Arguments of the command; by default the process's.
+        argv: Command-line arguments. Defaults to those of the process.
 
     Returns:
-        The command line, as `benchmark` takes it.
+        Options of `benchmark`.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -51,52 +51,52 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=MODELS,
         metavar='NAME[:VARIANT][:DTYPE]',
-        help='our names or config files, those + "_nchw" (the same network in the layout of its '
-        f'authors), and names of timm [{" ".join(MODELS)}]',
+        help='our models by name or config file, optionally with "_nchw" appended (same network, '
+        f"authors' memory layout), and models of timm [{' '.join(MODELS)}]",
     )
     parser.add_argument(
         '--operators',
         nargs='*',
         choices=OPERATORS,
-        help='time operators instead [all of them]; --input-size is that of the map then',
+        help='time operators instead [all]; --input-size is then the size of the map',
     )
     parser.add_argument('--mode', choices=('infer', 'train'), default='infer')
     parser.add_argument(
         '--variant',
         default='eager',
-        help=f"where a model names none: {', '.join(VARIANTS)}, or several joined by '+' [eager]",
+        help=f"default for models: {', '.join(VARIANTS)}, or several joined by '+' [eager]",
     )
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='[float32]')
-    parser.add_argument('--batch-size', type=int, default=8, help='of each process [8]')
+    parser.add_argument('--batch-size', type=int, default=8, help='per process [8]')
     parser.add_argument('--input-size', type=int, help='height and width [224, or 56]')
     parser.add_argument('--channels', type=int, default=96, help='of operators [96]')
-    parser.add_argument('--device', default='cpu', help='such as cuda:0 [cpu]')
+    parser.add_argument('--device', default='cpu', help='for example cuda:0 [cpu]')
     parser.add_argument('--rounds', type=int, default=7, help='[7]')
-    parser.add_argument('--baseline', metavar='NAME', help='what to compare with [the first]')
-    parser.add_argument('--json', metavar='FILE', help='write all figures there')
+    parser.add_argument('--baseline', metavar='NAME', help='row to compare with [the first]')
+    parser.add_argument('--json', metavar='FILE', help='write all figures to this file')
     parser.add_argument(
         '--launcher',
         choices=environment.LAUNCHERS,
         default='none',
-        help='what starts several processes, in which models train data-parallel',
+        help='launcher of the processes for data-parallel training',
     )
     return parser.parse_args(argv)
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """Times, and prints tables.
+    """Time models or operators and print tables.
 
     Args:
-        args: The command line, as `parse_args` reads it.
+        args: Options from `parse_args`.
 
     Raises:
-        UserError: The input is bad.
+        UserError: The input is invalid.
     """
     for option in ('batch_size', 'input_size', 'rounds', 'channels'):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             raise UserError(f'--{option.replace("_", "-")} {getattr(args, option)}: give 1 or more')
     if args.json and not Path(args.json).parent.is_dir():
-        raise UserError(f'--json {args.json}: there is no such folder, make it first')
+        raise UserError(f'--json {args.json}: there is no such folder, create it first')
     device = _device(args.device)
     if args.launcher != 'none' and (args.operators is not None or args.mode != 'train'):
         raise UserError(f'--launcher {args.launcher} is for --mode train and models: leave it out')
@@ -115,12 +115,12 @@ def benchmark(args: argparse.Namespace) -> None:
 def report(
     args: argparse.Namespace, machine: Mapping[str, str | int], tables: Mapping[str, list[dict]]
 ) -> None:
-    """Prints tables, and writes the file that was asked for.
+    """Print tables, and write the JSON file if requested.
 
     Args:
-        args: The command line, as `parse_args` reads it.
-        machine: What figures were measured on.
-        tables: Rows of figures by what was timed.
+        args: Options from `parse_args`.
+        machine: Description of the machine.
+        tables: Rows of figures by table name.
     """
     print(', '.join(f'{key} {value}' for key, value in machine.items()))
     for name, rows in tables.items():
@@ -132,17 +132,17 @@ def report(
 
 
 def time_models(args: argparse.Namespace, device: torch.device) -> list[dict]:
-    """Times models.
+    """Time models.
 
     Args:
-        args: The command line, as `parse_args` reads it.
-        device: Where.
+        args: Options from `parse_args`.
+        device: Device to run on.
 
     Returns:
         A row of figures per model.
 
     Raises:
-        UserError: A model is unknown or cannot be run so, or the baseline is none of them.
+        UserError: A model is unknown or cannot be run, or the baseline is not among the models.
     """
     entrants = {text: parse_entrant(text, args.variant, args.dtype) for text in args.models}
     baseline = _baseline(args.baseline, entrants)
@@ -165,17 +165,17 @@ def time_models(args: argparse.Namespace, device: torch.device) -> list[dict]:
 
 
 def time_operators(args: argparse.Namespace, device: torch.device) -> dict[str, list[dict]]:
-    """Times operators.
+    """Time operators.
 
     Args:
-        args: The command line, as `parse_args` reads it.
-        device: Where.
+        args: Options from `parse_args`.
+        device: Device to run on.
 
     Returns:
-        For each operator, a row of figures per way to compute it.
+        For each operator, a row of figures per implementation.
 
     Raises:
-        UserError: The operators cannot be run so, or the baseline is no way to compute one.
+        UserError: An operator cannot be run, or the baseline is not among its implementations.
     """
     side = args.input_size or 56
     size = Size(args.batch_size, args.channels, side, side)
@@ -206,13 +206,13 @@ def time_operators(args: argparse.Namespace, device: torch.device) -> dict[str, 
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """Says what figures were measured on.
+    """Describe the machine for the report.
 
     Args:
-        device: Where.
+        device: Device that the figures are measured on.
 
     Returns:
-        Names and numbers by what they are.
+        Versions and numbers by name.
     """
     on_cuda = device.type == 'cuda'
     named = torch.cuda.get_device_name(device) if on_cuda else platform.machine()
@@ -225,10 +225,10 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
 
 
 def format_table(rows: Sequence[Mapping[str, str | float]]) -> list[str]:
-    """Writes rows as a Markdown table.
+    """Format rows as a Markdown table.
 
     Args:
-        rows: Values by column, the same columns in all.
+        rows: Values by column, with the same columns in each row.
 
     Returns:
         The lines.
@@ -265,7 +265,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f'there is no device {name}: {str(error).splitlines()[0]}; give cpu, or such as cuda:0'
+            f'there is no device {name}: {str(error).splitlines()[0]}; give cpu or cuda:N'
         ) from error
     return device
 

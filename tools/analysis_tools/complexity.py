@@ -1,8 +1,8 @@
 """Parameters and multiply-adds of whole models: backbone, neck and heads.
 
-Models are run without data, on torch's meta device, where a detector of 1280 x 800 pixels takes a
-second and no memory. torch's `FlopCounterMode` counts products of convolutions and linear layers;
-norms, activations, pooling, interpolation and RoIAlign count as nothing, as is usual.
+Models run on torch's meta device, where a detector at 1280 x 800 pixels takes a second and no
+memory. torch's `FlopCounterMode` counts convolutions and linear layers. As usual, norms,
+activations, pooling, interpolation and RoIAlign are not counted.
 """
 
 from collections import Counter
@@ -22,22 +22,22 @@ from mmdwnet.errors import UserError
 if TYPE_CHECKING:
     from mmdet.models import TwoStageDetector
 
-# The shapes, as height and width, at which the paper counts.
+# Image shapes (height, width) of the published counts.
 SHAPES = {'mmpretrain': (224, 224), 'mmdet': (800, 1280), 'mmseg': (512, 2048)}
 MAX_SIDE = 2**16
-# With two stages, the published figures of detectors are for so many regions in the first image:
-# mmdet 2.x's tools/analysis_tools/get_flops.py ran each box head on 1000 and each mask head on 100.
+# Published figures of two-stage detectors use these numbers of regions: get_flops.py of mmdet 2.x
+# ran each box head on 1000 regions and each mask head on 100.
 BOX_REGIONS = 1000
 MASK_REGIONS = 100
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model or a part of it costs.
+    """Cost of a model or a module.
 
     Attributes:
-        parameters: Number of learned values.
-        multiply_adds: For one image; the papers' "FLOPs".
+        parameters: Number of parameters.
+        multiply_adds: Multiply-adds for one image; called FLOPs in papers.
     """
 
     parameters: int
@@ -46,11 +46,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a model and each of its modules cost.
+    """Cost of a model and each of its modules.
 
     Attributes:
         shape: Height and width of the image, in pixels.
-        modules: Costs by the modules' names, in the model's order; those within are included.
+        modules: Costs by module name, in the order of the model, submodules included.
     """
 
     shape: tuple[int, int]
@@ -58,23 +58,23 @@ class Complexity:
 
     @property
     def total(self) -> Cost:
-        """The whole model's cost; heads for training only count for their parameters."""
+        """Cost of the whole model; heads used only in training add only parameters."""
         return self.modules['']
 
 
 def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
-    """Counts parameters and multiply-adds of the model of a config, in evaluation mode.
+    """Count parameters and multiply-adds of the model of a config in evaluation mode.
 
     Args:
-        cfg: A config of mmpretrain, mmdet or mmseg.
-        shape: Height and width of the image, in pixels; by default `default_shape(cfg)`.
+        cfg: Config of mmpretrain, mmdet or mmseg.
+        shape: Height and width of the image, in pixels. Defaults to `default_shape(cfg)`.
 
     Returns:
         The costs.
 
     Raises:
-        UserError: The model cannot be built, does not take such images, or is a detector of
-            neither one nor two stages.
+        UserError: The model cannot be built, does not accept images of this shape, or is a detector
+            that has neither one nor two stages.
     """
     height, width = shape = shape or default_shape(cfg)
     if not all(1 <= side <= MAX_SIDE for side in shape):
@@ -97,14 +97,14 @@ def measure(cfg: Config, shape: tuple[int, int] | None = None) -> Complexity:
 
 
 def default_shape(cfg: Config) -> tuple[int, int]:
-    """Says at which image shape the paper counts.
+    """Return the image shape at which a model is counted by default.
 
     Args:
-        cfg: A config of mmpretrain, mmdet or mmseg.
+        cfg: Config of mmpretrain, mmdet or mmseg.
 
     Returns:
-        Height and width, in pixels: the centre crop of a classifier's test images if they have
-        one; otherwise the task's of `SHAPES`.
+        Height and width, in pixels: the center crop in a classifier's test pipeline if there is
+        one, otherwise the shape in `SHAPES`.
     """
     if cfg.default_scope == 'mmpretrain':
         for step in cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', []):
@@ -116,10 +116,10 @@ def default_shape(cfg: Config) -> tuple[int, int]:
 
 
 class _ParametersOnMeta(TorchFunctionMode):
-    """Makes modules allocate their parameters on the meta device, so that building takes no time.
+    """Allocate parameters on the meta device, so that building takes no time.
 
-    The meta device as torch's default would be too much: modules may compute with what they make,
-    such as rates of drop paths from `linspace`. Parameters are made by `empty`.
+    Making meta the default device would break modules that compute with other tensors, for example
+    drop path rates from `linspace`. Parameters are created with `empty`.
     """
 
     def __torch_function__(
@@ -132,7 +132,7 @@ class _ParametersOnMeta(TorchFunctionMode):
 
 
 def _runner(model: nn.Module, scope: str) -> Callable[[Tensor], object]:
-    """Returns what takes an image through all of a model that runs in a test."""
+    """Return a function that runs all parts of a model used in inference on an image."""
     if scope == 'mmdet':
         from mmdet.models import SingleStageDetector, TwoStageDetector
 
@@ -140,8 +140,8 @@ def _runner(model: nn.Module, scope: str) -> Callable[[Tensor], object]:
             return lambda image: _run_two_stages(model, image)
         if not isinstance(model, SingleStageDetector):
             raise UserError(
-                f'{type(model).__name__} is a detector of neither one nor two stages, and others '
-                'cannot be counted here: count its backbone in a classifier'
+                f'{type(model).__name__} is a detector of neither one nor two stages, which cannot '
+                'be counted: count its backbone in a classifier'
             )
     return lambda image: model(image, mode='tensor')
 
@@ -156,43 +156,43 @@ def _run_two_stages(model: 'TwoStageDetector', image: Tensor) -> None:
 
 
 def _run_on_regions(extractors: nn.Module, heads: nn.Module, regions: int) -> None:
-    """Runs each stage's head on regions; which these are, and what is in them, does not matter."""
+    """Run the head of each stage on regions, whose contents do not affect the count."""
     for extractor, head in zip(_stages(extractors), _stages(heads), strict=True):
         size = extractor.roi_layers[0].output_size
         head(torch.empty(regions, extractor.out_channels, *size, device='meta'))
 
 
 def _stages(module: nn.Module) -> list:
-    """Returns a cascade's stages, or the only one of another detector."""
+    """Return the stages of a cascade, or the single stage of another detector."""
     return list(module) if isinstance(module, nn.ModuleList) else [module]
 
 
 class _Recorder:
-    """Counts the multiply-adds of each module of a model.
+    """Count the multiply-adds of each module of a model.
 
     Args:
-        model: The model; it gets hooks that stay.
+        model: The model; hooks are registered on it permanently.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._counter = FlopCounterMode(display=False)
-        # Of the modules being run, outermost first: the total before, and what those took that were
-        # called since.
+        # For each running module, outermost first: the total before it, and the count of modules
+        # that it has called.
         self._running: list[tuple[int, int]] = []
-        # Without what the modules take that it calls: they need not be its parts, nor all parts of
-        # a module be called by it.
+        # Excludes the modules that a module calls: they may not be its submodules, and it may not
+        # call all of its submodules.
         self._own: Counter[nn.Module] = Counter()
         for module in model.modules():
             module.register_forward_pre_hook(self._enter)
             module.register_forward_hook(self._leave)
 
     def record(self, run: Callable[[Tensor], object], image: Tensor) -> None:
-        """Counts what running the model on an image takes."""
+        """Count the multiply-adds of running the model on an image."""
         with torch.no_grad(), self._counter:
             run(image)
 
     def costs(self, model: nn.Module) -> dict[str, Cost]:
-        """Returns the costs of the model and its modules, by name."""
+        """Return the costs of the model and its modules, by name."""
         costs = {
             name: Cost(
                 sum(parameter.numel() for parameter in module.parameters()),
@@ -200,7 +200,7 @@ class _Recorder:
             )
             for name, module in model.named_modules()
         }
-        # Not all need be in a module of the model.
+        # The total includes operations outside all modules.
         return {**costs, '': Cost(costs[''].parameters, self._total())}
 
     def _total(self) -> int:

@@ -1,4 +1,4 @@
-"""Counts the parameters and multiply-adds of a classifier, detector or segmentor."""
+"""Count the parameters and multiply-adds of a classifier, detector or segmentor."""
 
 import argparse
 import sys
@@ -13,25 +13,25 @@ DEPTH = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Counts as the command line says.
+    """Run the command.
 
     Args:
-        argv: Arguments of the command; by default the process's.
+        argv: Command-line arguments. Defaults to those of the process.
 
     Returns:
-        The exit code: 0, or 2 on bad input.
+        The exit code: 0, or 2 for bad input.
     """
     return run_command(get_flops, parse_args(argv))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line.
+    """Parse the command line.
 
     Args:
-        argv: Arguments of the command; by default the process's.
+        argv: Command-line arguments. Defaults to those of the process.
 
     Returns:
-        The command line, as `get_flops` takes it.
+        Options of `get_flops`.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
@@ -44,21 +44,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '512 2048 for segmentors, as in the paper]',
     )
     parser.add_argument(
-        '--by-module', action='store_true', help=f'print what modules take, {DEPTH} levels deep'
+        '--by-module', action='store_true', help=f'print the costs of modules, {DEPTH} levels deep'
     )
-    parser.add_argument('--depth', type=int, help='print what modules take, so many levels deep')
+    parser.add_argument('--depth', type=int, help='print the costs of modules, DEPTH levels deep')
     add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def get_flops(args: argparse.Namespace) -> None:
-    """Counts, and prints the counts.
+    """Count and print the costs of a model.
 
     Args:
-        args: The command line, as `parse_args` reads it.
+        args: Options from `parse_args`.
 
     Raises:
-        UserError: The input is bad.
+        UserError: The input is invalid.
     """
     if args.depth is not None and args.depth < 0:
         raise UserError(f'--depth {args.depth}: give 0, for the whole model, or more')
@@ -79,12 +79,12 @@ def get_flops(args: argparse.Namespace) -> None:
 
 
 def rows(complexity: Complexity, root: str, depth: int) -> Iterator[tuple[str, str, str]]:
-    """Writes out costs, those of modules indented below what they are part of.
+    """Format costs as table rows, with modules indented below their parents.
 
     Args:
         complexity: The costs.
-        root: What to call the model.
-        depth: Levels of modules to show below the model; those that cost nothing are left out.
+        root: Name for the model.
+        depth: Levels of modules to show below the model; modules without costs are omitted.
 
     Yields:
         Name, parameters and multiply-adds.

@@ -1,4 +1,4 @@
-"""Writes the tables of all models, and what their metafiles say of their costs."""
+"""Write the tables of all models, and the counted costs in their metafiles."""
 
 import argparse
 import os
@@ -20,20 +20,20 @@ README = Path('README.md')
 ZOO = Path('docs/model_zoo.md')
 BEGIN = '<!-- model zoo: written by tools/analysis_tools/model_zoo.py -->'
 END = '<!-- end of the model zoo -->'
-NOTHING = '–'  # noqa: RUF001  (what tables have where nothing is published)
+NOTHING = '–'  # noqa: RUF001  (table cell without a published value)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model, as a metafile has it.
+    """Entry of a model in a metafile.
 
     Attributes:
-        name: The stem of its config.
-        group: Its method and data set; a table's title.
-        config: Its config, from the checkout's root.
-        weights: `dwnet://NAME`, if any are released.
-        results: Published scores by what they are.
-        published: Published parameters and multiply-adds, as far as they are.
+        name: Stem of the config file.
+        group: Method and dataset; the title of a table.
+        config: Path of the config, relative to the root of the checkout.
+        weights: `dwnet://NAME`, or None if no weights are released.
+        results: Published scores by metric.
+        published: Published parameters and multiply-adds, if any.
     """
 
     name: str
@@ -45,29 +45,29 @@ class Model:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes or checks the tables of the checkout that is the current folder.
+    """Write or check the tables of the checkout in the current folder.
 
     Args:
-        argv: Arguments of the command; by default the process's.
+        argv: Command-line arguments. Defaults to those of the process.
 
     Returns:
-        The exit code: 0, or 2 if the tables are stale or something is missing.
+        The exit code: 0, or 2 if tables are stale or files are missing.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--check', action='store_true', help='write nothing; fail if something is stale'
+        '--check', action='store_true', help='write nothing; fail if a file is stale'
     )
     return run_command(write_model_zoo, parser.parse_args(argv))
 
 
 def write_model_zoo(args: argparse.Namespace) -> None:
-    """Counts what all models cost, and brings the files up to date.
+    """Count the costs of all models and update the files.
 
     Args:
-        args: The command line; if it has `check`, stale files are an error instead.
+        args: Options; with `check`, stale files are an error instead.
 
     Raises:
-        UserError: A file is missing, lacks the place of a table, or is stale.
+        UserError: A file is missing, has no place for the tables, or is stale.
     """
     stale = stale_files(Path(), count_all(read_models(Path())))
     if args.check and stale:
@@ -80,13 +80,13 @@ def write_model_zoo(args: argparse.Namespace) -> None:
 
 
 def read_models(root: Path) -> list[Model]:
-    """Reads the metafiles.
+    """Read the metafiles.
 
     Args:
         root: The checkout.
 
     Returns:
-        The models, in the metafiles' order.
+        The models, in the order of the metafiles.
 
     Raises:
         UserError: There are no metafiles.
@@ -97,30 +97,30 @@ def read_models(root: Path) -> list[Model]:
 
 
 def count_all(models: Iterable[Model], root: Path = Path()) -> dict[str, Complexity]:
-    """Counts parameters and multiply-adds, which takes a second or two per model.
+    """Count parameters and multiply-adds, which takes a second or two per model.
 
     Args:
         models: The models.
         root: The checkout.
 
     Returns:
-        The costs by the models' names, at the paper's shapes.
+        Costs by model name, at the image shapes of the paper.
     """
     return {model.name: measure(Config.fromfile(root / model.config)) for model in models}
 
 
 def stale_files(root: Path, counted: dict[str, Complexity]) -> dict[Path, str]:
-    """Finds the files that do not say what they should.
+    """Find the files that are out of date.
 
     Args:
         root: The checkout.
         counted: Costs of all models, by name.
 
     Returns:
-        What should be in them, by their paths.
+        Updated contents by path.
 
     Raises:
-        UserError: A file is missing, or lacks the place of a table.
+        UserError: A file is missing or has no place for the tables.
     """
     models = read_models(root)
     fresh = {path: _with_costs(path, counted) for path in metafiles(root)}
@@ -145,7 +145,7 @@ def _models(metafile: dict) -> Iterator[Model]:
 
 
 def _with_costs(path: Path, counted: dict[str, Complexity]) -> str:
-    """Returns a metafile with the counted costs in place of those it has."""
+    """Return the text of a metafile with the costs replaced by the counted ones."""
     text = path.read_text()
     for model in load(path)['Models']:
         cost = counted[model['Name']].total
@@ -164,7 +164,7 @@ def _with_costs(path: Path, counted: dict[str, Complexity]) -> str:
 
 
 def _with_tables(path: Path, tables: str) -> str:
-    """Returns a file with other tables between its markers."""
+    """Return the text of a file with the tables between its markers replaced."""
     text = path.read_text() if path.is_file() else ''
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise UserError(f'{path} has no place for the tables: put it between {BEGIN} and {END}')
@@ -181,7 +181,7 @@ def _groups(models: list[Model]) -> dict[str, list[Model]]:
 
 
 def _readme_tables(models: list[Model], counted: dict[str, Complexity]) -> str:
-    """Returns a compact table for each group."""
+    """Return a compact table for each group."""
     tables = []
     for group, members in _groups(models).items():
         lines = [
@@ -210,7 +210,7 @@ def _readme_tables(models: list[Model], counted: dict[str, Complexity]) -> str:
 
 
 def _zoo_tables(models: list[Model], counted: dict[str, Complexity]) -> str:
-    """Returns a full table for each group, with its title."""
+    """Return a full table for each group, with its title."""
     header = ['input', 'parameters', "paper's", 'FLOPs', "paper's", 'difference', 'weights']
     tables = []
     for group, members in _groups(models).items():
@@ -253,7 +253,7 @@ def _weights(model: Model) -> str:
 
 
 def _published(model: Model) -> tuple[str, str]:
-    """Returns the published parameters and multiply-adds, with the published digits."""
+    """Return the published parameters and multiply-adds, with the published digits."""
     parameters, flops = (model.published.get(key) for key in ('Parameters', 'FLOPs'))
     return (
         NOTHING if parameters is None else f'{round(parameters / 1e6, 1):g} M',
@@ -276,5 +276,5 @@ def _billions(flops: int) -> str:
 
 
 if __name__ == '__main__':
-    os.chdir(Path(__file__).parents[2])  # the files are named from there
+    os.chdir(Path(__file__).parents[2])  # paths are relative to the root
     sys.exit(main())

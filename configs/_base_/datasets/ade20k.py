@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-# Labels are loaded after the resizing, so that the score is taken at the image's own size.
+# Labels are loaded after resizing, so that scores are computed at the original image size.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),

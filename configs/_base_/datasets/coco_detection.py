@@ -13,7 +13,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=_base_.meta_keys),
 ]
-# For boxes only: mmdet has no test-time augmentation for masks.
+# For boxes only: mmdet does not support test-time augmentation of masks.
 tta_model = dict(
     type='DetTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),

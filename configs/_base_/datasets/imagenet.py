@@ -1,5 +1,4 @@
-# Pipelines work on BGR images, hence the order of the colours that fill what an augmentation
-# uncovers or erases.
+# Fill colors of augmentations are in BGR order, as pipelines process BGR images.
 bgr_mean = [103.53, 116.28, 123.675]
 bgr_std = [57.375, 57.12, 58.395]
 

@@ -1,4 +1,4 @@
-# ImageNet at 256 x 256; in tests, the short edge is as much longer as it is at 224.
+# ImageNet at 256 x 256; in tests, the ratio of short edge to crop is the same as at 224 x 224.
 _base_ = './imagenet.py'
 
 train_pipeline = [

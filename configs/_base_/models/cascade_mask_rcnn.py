@@ -1,5 +1,5 @@
-# Mask R-CNN made mmdet's cascade-mask-rcnn_r50_fpn, with the paper's box heads; a config adds its
-# backbone and the neck's in_channels.
+# mmdet's cascade-mask-rcnn_r50_fpn with the paper's box heads; a config adds its backbone and the
+# neck's in_channels.
 _base_ = './mask_rcnn.py'
 
 

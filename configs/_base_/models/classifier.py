@@ -14,6 +14,6 @@ model = dict(
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),
-    # Each batch gets one of the two, with equal probability.
+    # One of the two is chosen for each batch, with equal probability.
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
 )

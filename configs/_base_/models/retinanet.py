@@ -34,7 +34,7 @@ model = dict(
             min_pos_iou=0,
             ignore_iof_thr=-1,
         ),
-        # The focal loss weighs all anchors, so none is sampled.
+        # Focal loss uses all anchors, so there is no sampling.
         sampler=dict(type='PseudoSampler'),
         allowed_border=-1,
         pos_weight=-1,

@@ -1,4 +1,4 @@
-# What all segmentors share: how they take images, train and test.
+# Settings of all segmentors: data preprocessing, training and testing.
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

@@ -1,4 +1,4 @@
-# UperNet as mmseg's upernet_swin; a config adds its backbone and the heads' in_channels.
+# mmseg's upernet_swin; a config adds its backbone and the heads' in_channels.
 _base_ = './segmentor.py'
 
 norm_cfg = dict(type='SyncBN')

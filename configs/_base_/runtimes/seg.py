@@ -1,7 +1,7 @@
 _base_ = '../default_runtime.py'
 default_scope = 'mmseg'
 
-# All training images have one size, so it pays to search for the fastest convolutions.
+# All training images have the same size, so searching for the fastest convolutions pays off.
 env_cfg = dict(cudnn_benchmark=True)
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),

@@ -6,16 +6,16 @@ val_cfg = dict()
 test_cfg = dict()
 
 optim_wrapper = dict(
-    # Drops batches whose loss or gradients are not finite, as the authors' loop does.
+    # Skips batches with non-finite loss or gradients, as the authors' loop does.
     type='GuardedOptimWrapper',
-    # Mixed precision, as the authors': bfloat16 where the GPU has it, else float16.
+    # Mixed precision as in the authors' code: bfloat16 if the GPU supports it, else float16.
     dtype='auto',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
-    # No decay on one-dimensional parameters, which biases and norms are.
+    # No decay of one-dimensional parameters: biases and norms.
     paramwise_cfg=dict(flat_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),
 )
-# Both are given in epochs and stepped every iteration.
+# Both are specified in epochs and stepped every iteration.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, end=warmup_epochs, convert_to_iter_based=True),
     dict(
@@ -27,5 +27,5 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# 8 GPUs x 128 images, or 16 x 64; `--auto-scale-lr` fits the learning rate to another batch.
+# 8 GPUs x 128 images, or 16 x 64; `--auto-scale-lr` scales the learning rate for others.
 auto_scale_lr = dict(base_batch_size=1024)

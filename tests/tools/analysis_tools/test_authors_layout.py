@@ -1,4 +1,4 @@
-"""The baseline computes what DWNet computes."""
+"""The baseline has the same outputs as DWNet."""
 
 import pytest
 import torch

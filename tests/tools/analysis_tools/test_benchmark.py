@@ -18,7 +18,7 @@ TINY = ('--batch-size', 2, '--input-size', 32, '--rounds', 2)
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
-    """Runs the command; returns what it prints, or on bad input says."""
+    """Run the command; return its output, or the error message for bad input."""
 
     def command(*args: object, code: int = 0) -> str:
         monkeypatch.setattr(sys, 'argv', ['benchmark.py', *map(str, args)])
@@ -109,7 +109,7 @@ def test_ways_compute_the_same(name: str) -> None:
     [
         (('--models', 'dwnet_tinny'), "no classifier is named 'dwnet_tinny'"),
         (('--models', 'nothing.py'), 'no config at nothing.py'),
-        (('--models', 'upernet_dwnet_tiny_160k_ade20k'), 'is no classifier'),
+        (('--models', 'upernet_dwnet_tiny_160k_ade20k'), 'is not a classifier'),
         (('--models', 'dynamic_dwnet_tiny_nchw'), 'only a DWNet with static mixers'),
         (('--models', 'resnet18:selective'), 'resnet18:selective cannot be selective'),
         (('--models', 'resnet18:fused'), 'resnet18:fused cannot be fused'),

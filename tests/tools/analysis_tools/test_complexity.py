@@ -28,7 +28,7 @@ def classifier(backbone: dict, channels: int, **others: object) -> Config:
 
 
 def kernel_predictor(mixer: str, channels: int, positions: int) -> int:
-    """Multiply-adds of the layers that predict a mixer's kernels."""
+    """Return the multiply-adds of the layers that predict the kernels of a mixer."""
     hidden = channels // 4
     if mixer == 'static':
         return 0
@@ -59,7 +59,7 @@ def test_classifier_as_the_paper_has_it(mixer: str) -> None:
         assert multiply_adds(counted, f'{stage}.blocks.0.attn2conv.conv') == product
         assert multiply_adds(counted, f'{stage}.blocks.0.attn2conv') == mixing
         assert multiply_adds(counted, f'{stage}.blocks.0') == mixing + feed_forward
-        # Which the backbone calls, not the stage.
+        # Called by the backbone, not by the stage.
         assert multiply_adds(counted, stage) == depth * (mixing + feed_forward) + merging
         expected += depth * (mixing + feed_forward) + merging
     assert counted.total.multiply_adds == expected
@@ -81,8 +81,8 @@ def test_padding_to_windows_is_counted() -> None:
 def test_swin_mlp() -> None:
     arch = dict(embed_dims=24, depths=(2, 1, 1, 1), num_heads=(3, 3, 3, 3), window_size=4)
     counted = measure(classifier(dict(type='SwinMLP', arch=arch), channels=192), (128, 128))
-    # One matrix of 16 x 16 for the positions of each window; a shift adds a row and a column of
-    # windows to the 8 x 8.
+    # A 16 x 16 matrix for the positions of each window; a shift adds a row and a column to the
+    # 8 x 8 windows.
     for block, windows in ((0, 8 * 8), (1, 9 * 9)):
         name = f'backbone.layers.0.blocks.{block}.spatial_mlp'
         assert multiply_adds(counted, name) == windows * 24 * 16 * 16
@@ -98,7 +98,7 @@ def test_parameters() -> None:
 
 
 def box_heads(convs: int, linear: int) -> int:
-    """Multiply-adds of a box head on a region: 3 x 3 convolutions, then linear layers."""
+    """Return the multiply-adds of a box head per region: 3 x 3 convolutions, linear layers."""
     return convs * 49 * 9 * 256**2 + linear + 1024 * (81 + 4 * 80)
 
 
@@ -137,7 +137,7 @@ def test_detector_with_one_stage() -> None:
 def test_segmentor_is_counted_as_in_a_test() -> None:
     cfg = Config.fromfile(CONFIGS / 'seg' / 'upernet_dwnet_tiny_160k_ade20k.py')
     modules = measure(cfg).modules
-    # Its output alone, for training, has a 3 x 3 convolution and norm, and one to the classes.
+    # Used only in training: a 3 x 3 convolution, a norm, and a convolution to the classes.
     auxiliary = Cost(9 * 384 * 256 + 2 * 256 + 256 * 150 + 150, 0)
     assert modules['auxiliary_head'] == auxiliary
     assert modules['decode_head.conv_seg'].multiply_adds == 128 * 512 * 512 * 150

@@ -11,7 +11,7 @@ CONFIG = ROOT / 'configs' / 'demo' / 'dwnet_nano_digits.py'
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
-    """Runs the command; returns what it prints, or on bad input says."""
+    """Run the command; return its output, or the error message for bad input."""
 
     def command(*args: object, code: int = 0) -> str:
         monkeypatch.setattr(sys, 'argv', ['get_flops.py', *map(str, args)])

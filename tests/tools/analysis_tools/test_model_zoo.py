@@ -35,7 +35,7 @@ def test_multiply_adds_are_the_published(
 
 @pytest.mark.parametrize('name', [n for n, model in MODELS.items() if model.published])
 def test_parameters_are_the_published(name: str, counted: dict[str, Complexity]) -> None:
-    # Of detectors and segmentors, millions are published.
+    # For detectors and segmentors, the published numbers are in millions.
     exact = MODELS[name].config.parent.name == 'cls'
     found = counted[name].total.parameters
     assert MODELS[name].published['Parameters'] == (found if exact else round(found, -6))
@@ -76,7 +76,7 @@ model = dict(
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: one with a single model, and tables yet to be written."""
+    """Create a checkout with one model and empty tables as the current folder."""
     (tmp_path / 'docs').mkdir()
     for name in ('README.md', 'docs/model_zoo.md'):
         (tmp_path / name).write_text(f'Before.\n{model_zoo.BEGIN}\n{model_zoo.END}\nAfter.\n')

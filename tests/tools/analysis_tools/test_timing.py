@@ -7,7 +7,7 @@ from benchmarking.timing import peak_bytes, saved_bytes, time_in_turn
 def test_rounds_go_in_turn() -> None:
     calls = []
     times = time_in_turn({n: lambda n=n: calls.append(n) for n in 'abc'}, rounds=4, min_seconds=0)
-    assert calls == list('abc') * (1 + 4)  # once to learn how quick they are
+    assert calls == list('abc') * (1 + 4)  # once to estimate their time
     assert all(len(measured.times) == 4 for measured in times.values())
 
 
@@ -22,7 +22,7 @@ def test_saved_storages_count_once_and_parameters_not() -> None:
     x = torch.randn(1000, 1000)
 
     def forward() -> torch.Tensor:
-        # Saves x, twice as a view, and its repetition; of the square, weight.
+        # Saves x (twice as a view) and its repetition, and weight for the square.
         return ((weight * x) * x[:500].repeat(2, 1) + weight * x.T + weight**2).sum()
 
     loss = weight.nbytes // weight.numel()
@@ -35,7 +35,7 @@ def test_peak_is_what_is_held_at_once() -> None:
 
     def step() -> None:
         y = x + 1
-        y = y + 1  # two at once
+        y = y + 1  # two at the same time
         del y
         x + 1
 

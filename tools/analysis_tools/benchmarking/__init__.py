@@ -1,1 +1,1 @@
-"""What `benchmark.py` times, and how."""
+"""Models, operators and timing for `benchmark.py`."""

@@ -1,10 +1,10 @@
-"""DWNet in the memory layout that its authors wrote it in: the baseline that ours is timed against.
+"""DWNet in the memory layout of the authors' code, as a baseline for timing.
 
-Between branches activations are tokens (N, L, C); each mixing branch copies them to NCHW memory,
-runs there, and copies its output back. Tokens are what a channels-last map has in memory, so here
-they are viewed as one, and what works on tokens is shared with DWNet: embedding, patch merging,
-norms. Where the authors' code can be read in several ways the baseline has the quickest: the BN
-before the feed-forward takes the tokens without another copy.
+Between branches, activations are tokens (N, L, C); each mixing branch copies them to NCHW memory,
+runs there, and copies its output back. Tokens have the memory of a channels-last map, so they are
+represented as one here, and embedding, patch merging and norms are shared with DWNet. If the
+authors' code allows several implementations, the baseline uses the fastest: the BN before the
+feed-forward branch reads the tokens without another copy.
 """
 
 import torch
@@ -18,10 +18,10 @@ from mmdwnet.models.mixers import StaticMixer
 
 
 class AuthorsBlock(nn.Module):
-    """A DWNet's block in the authors' layout, with the block's own modules under their names.
+    """DWNet block in the authors' layout, with the modules and names of the given block.
 
     Args:
-        block: The block, with a static mixer.
+        block: A block with a static mixer.
     """
 
     def __init__(self, block: DWBlock) -> None:
@@ -37,33 +37,33 @@ class AuthorsBlock(nn.Module):
         parts = self.attn2conv
         y = pad_to_multiple(x.contiguous(), parts.multiple)
         y = parts.relu(parts.bn0(parts.conv0(y)))
-        # torch's convolution, whatever the mixer itself would choose.
+        # Use torch's convolution, not the mixer's own.
         weight, bias = (parts.conv.get_parameter(name) for name in ('weight', 'bias'))
         y = F.conv2d(y, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
         y = parts.bn2(parts.conv2(parts.relu(parts.bn(y))))[..., :h, :w]
         x = x + self.drop_path(y.contiguous(memory_format=torch.channels_last))
-        # torch's linear layers, likewise.
+        # Use torch's linear layers, likewise.
         y = F.gelu(F.linear(nhwc(self.bn(x)), self.mlp.fc1.weight, self.mlp.fc1.bias))
         return x + self.drop_path(nchw(F.linear(y, self.mlp.fc2.weight, self.mlp.fc2.bias)))
 
 
 def to_authors_layout(model: nn.Module) -> nn.Module:
-    """Puts the blocks of a DWNet into the authors' layout; state dict and outputs stay the same.
+    """Convert the blocks of a DWNet to the authors' layout; state dict and outputs stay the same.
 
     Args:
-        model: A backbone, or what has one; changed in place.
+        model: A DWNet, or a module that contains one; modified in place.
 
     Returns:
         `model`.
 
     Raises:
-        UserError: It has no DWNet, or one whose mixers predict their kernels.
+        UserError: The model has no DWNet, or a DWNet with other than static mixers.
     """
     blocks = {name: part for name, part in model.named_modules() if isinstance(part, DWBlock)}
     if not blocks or not all(isinstance(b.attn2conv.conv, StaticMixer) for b in blocks.values()):
         raise UserError(
-            "only a DWNet with static mixers has a baseline in the authors' layout: name one such "
-            'as dwnet_tiny_nchw'
+            "only a DWNet with static mixers has a baseline in the authors' layout: give one, for "
+            'example dwnet_tiny_nchw'
         )
     for name, block in blocks.items():
         model.set_submodule(name, AuthorsBlock(block))

@@ -1,4 +1,4 @@
-"""Inference engines that run an exported model on the CPU, as peers of torch."""
+"""Inference engines that run exported models on the CPU, as alternatives to torch."""
 
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
@@ -21,16 +21,16 @@ def prepare(
 
     Args:
         engine: A key of `PRECISIONS`.
-        model: The model, float32, in evaluation mode, on the CPU.
+        model: Float32 model in evaluation mode, on the CPU.
         images: (N, 3, H, W), float32.
-        dtype: What the engine computes in.
+        dtype: Dtype that the engine computes in.
 
     Returns:
         A function that runs the model on the images.
 
     Raises:
-        UserError: The engine is not installed, does not compute in `dtype`, or not on the images'
-            device.
+        UserError: The engine is not installed, or does not support `dtype` or the device of the
+            images.
     """
     if dtype not in PRECISIONS[engine] or images.device.type != 'cpu':
         raise UserError(f'{engine} is timed on the CPU in {[*PRECISIONS[engine]]} only')

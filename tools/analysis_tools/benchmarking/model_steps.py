@@ -1,4 +1,4 @@
-"""Whole classifiers, ours and timm's, as functions to be timed: a training step, or inference."""
+"""Classifiers, ours and those of timm, as functions to time: a training step or inference."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +25,7 @@ from .engines import PRECISIONS
 from .timing import seconds
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-# What may be done to a model; several at once are joined by '+'.
+# Changes to a model; several are joined by '+'.
 VARIANTS = ('eager', 'fused', 'compiled', *PRECISIONS, 'checkpointed', 'selective')
 WITH_CP = {'checkpointed': True, 'selective': 'selective'}
 AUTHORS_SUFFIX = '_nchw'
@@ -33,13 +33,13 @@ AUTHORS_SUFFIX = '_nchw'
 
 @dataclass(frozen=True)
 class Run:
-    """How models are run.
+    """Options for running models.
 
     Attributes:
         mode: 'infer' or 'train'.
         batch_size: Images per step.
         input_size: Height and width of the images, in pixels.
-        device: Where.
+        device: Device to run on.
     """
 
     mode: str
@@ -50,13 +50,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model to be timed.
+    """A model to time.
 
     Attributes:
-        label: As the command line names it: NAME, or NAME:VARIANT, NAME:DTYPE, NAME:VARIANT:DTYPE.
-        name: One of ours, a config's file, one of ours + '_nchw', or timm's.
-        variants: Of `VARIANTS`; 'eager' alone changes nothing.
-        dtype: A key of `DTYPES`.
+        label: Command-line argument: NAME, NAME:VARIANT, NAME:DTYPE or NAME:VARIANT:DTYPE.
+        name: Name or config file of one of our models, optionally with '_nchw' appended, or name
+            of a model of timm.
+        variants: Subset of `VARIANTS`; 'eager' changes nothing.
+        dtype: Key of `DTYPES`.
     """
 
     label: str
@@ -71,9 +72,9 @@ class ModelSteps:
 
     Attributes:
         step: Inference or a training step, on the same images each time.
-        forward: The forward part of a training step, and the loss.
-        parameters: The model's, and its buffers.
-        memory_format: Of the images.
+        forward: Forward pass and loss of a training step.
+        parameters: Parameters and buffers of the model.
+        memory_format: Memory format of the images.
     """
 
     step: Callable[[], object]
@@ -83,15 +84,15 @@ class ModelSteps:
 
 
 def parse_entrant(text: str, variant: str, dtype: str) -> Entrant:
-    """Reads a model's name with what it is to have other than the rest.
+    """Parse the name of a model with its variant and dtype.
 
     Args:
         text: NAME, NAME:VARIANT, NAME:DTYPE or NAME:VARIANT:DTYPE.
-        variant: Where none is named.
-        dtype: Where none is named.
+        variant: Default variant.
+        dtype: Default dtype.
 
     Returns:
-        The model to be timed, not built.
+        The model to time, not yet built.
 
     Raises:
         UserError: There is no such variant.
@@ -112,30 +113,30 @@ def parse_entrant(text: str, variant: str, dtype: str) -> Entrant:
 
 
 def prepare(entrant: Entrant, run: Run) -> ModelSteps:
-    """Builds a model and warms it up.
+    """Build a model and warm it up.
 
     Args:
         entrant: The model.
-        run: How to run it.
+        run: Options for running it.
 
     Returns:
-        What to time.
+        The functions to time.
 
     Raises:
-        UserError: There is no such model, it cannot be changed so, or it cannot be run so.
+        UserError: The model is unknown, does not support the variant, or cannot be run.
     """
     torch.manual_seed(0)
     own = _own_config(entrant.name)
     if own is None and not timm.is_model(entrant.name):
         raise UserError(
-            f'no classifier is named {entrant.name!r}: give one of ours '
-            "(mmdwnet.list_models('*dwnet_*')), one of ours + '_nchw', a config's file, or one "
-            'of timm.list_models()'
+            f'no classifier is named {entrant.name!r}: give one of '
+            "mmdwnet.list_models('*dwnet_*'), optionally with '_nchw' appended, a config file, or "
+            'one of timm.list_models()'
         )
     if own is None and entrant.variants & {'fused', *WITH_CP}:
         raise UserError(
-            f'{entrant.label} cannot be {"+".join(sorted(entrant.variants))}, which only our '
-            f'models can: give {entrant.name}:eager or {entrant.name}:compiled'
+            f'{entrant.label} cannot be {"+".join(sorted(entrant.variants))}, as only our models '
+            f'can: give {entrant.name}:eager or {entrant.name}:compiled'
         )
     if run.mode == 'train' and entrant.variants & {'fused', *PRECISIONS}:
         raise UserError(f'{entrant.label} is for inference: leave it out, or give --mode infer')
@@ -159,7 +160,7 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
             model.compile()
         if dist.is_distributed():
             model = DistributedDataParallel(model)
-        # mmpretrain's classifiers return something else unless told.
+        # The forward pass of mmpretrain has several modes; 'tensor' returns scores.
         options = {} if own is None else dict(mode='tensor')
         made = _steps(model, run, dtype, memory_format, **options)
         for _ in range(2):
@@ -174,23 +175,23 @@ def prepare(entrant: Entrant, run: Run) -> ModelSteps:
 
 
 def _own_config(name: str) -> Config | None:
-    """Returns the config of one of our classifiers; None if it is not one of ours."""
+    """Return the config of one of our classifiers, or None for other names."""
     stem = name.removesuffix(AUTHORS_SUFFIX)
     if Path(stem).suffix == '.py':
         if not Path(stem).is_file():
-            raise UserError(f'no config at {stem}: name a file, such as those in configs/')
+            raise UserError(f'no config at {stem}: give a file, for example one of configs/')
         cfg = Config.fromfile(stem)
     elif stem in hub.list_models():
         cfg = hub.get_config(stem)
     else:
         return None
     if cfg.get('default_scope') != 'mmpretrain':
-        raise UserError(f'{name} is no classifier, and only classifiers are timed here')
+        raise UserError(f'{name} is not a classifier, and only classifiers can be timed')
     return cfg
 
 
 def _own(cfg: Config, entrant: Entrant) -> nn.Module:
-    # timm's models have no drop path unless asked for.
+    # As in models of timm, whose default is no drop path.
     if 'drop_path_rate' in cfg.model.backbone:
         cfg.model.backbone.drop_path_rate = 0.0
     for variant in entrant.variants & set(WITH_CP):
@@ -205,12 +206,12 @@ def _timm(name: str, input_size: int) -> nn.Module:
     if pretrained is not None and pretrained.fixed_input_size:
         options['img_size'] = input_size
     if name.startswith('convnext'):
-        options['conv_mlp'] = True  # the same network by 1x1 convolutions, quicker on the CPU
+        options['conv_mlp'] = True  # same network with 1x1 convolutions, faster on the CPU
     return timm.create_model(name, **options)
 
 
 def _best_memory_format(model: nn.Module, run: Run, dtype: torch.dtype) -> str:
-    """Leaves a model in the memory format in which its steps are quickest, and names that."""
+    """Convert a model to the memory format with the fastest steps, and return its name."""
     times = {}
     for name in ('contiguous', 'channels_last'):
         model.to(memory_format=_memory_format(name))
@@ -229,7 +230,7 @@ def _memory_format(name: str) -> torch.memory_format:
 def _steps(
     model: nn.Module, run: Run, dtype: torch.dtype, memory_format: str, **options: str
 ) -> ModelSteps:
-    """Makes the functions to be timed, with images in a memory format and options of `model`."""
+    """Return the functions to time, on images in a memory format, with options for `model`."""
     images = torch.randn(run.batch_size, 3, run.input_size, run.input_size, device=run.device)
     images = images.contiguous(memory_format=_memory_format(memory_format))
     tensors = [*model.parameters(), *model.buffers()]

@@ -1,6 +1,6 @@
-"""`mmdwnet.ops` and what torch offers for the same, as functions to be timed.
+"""Operators of `mmdwnet.ops` and equivalents in torch, as functions to time.
 
-`OPERATORS` is the table: to time another operator or another way to do it, add it there.
+To time another operator or implementation, add it to `OPERATORS`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Function = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Size:
-    """What operators are applied to: (N, C, H, W), with k x k kernels.
+    """Size of the inputs of an operator: (N, C, H, W), with k x k kernels.
 
     Attributes:
         n: Images.
@@ -41,12 +41,12 @@ class Size:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator, and the ways to compute it.
+    """An operator and its implementations.
 
     Attributes:
-        weight_shape: Of its kernels, for a size.
-        ways: Functions of x and weight by name, each with the memory format of x; the first is the
-            one that others are compared with.
+        weight_shape: Function from a size to the shape of the kernels.
+        ways: Implementations, functions of x and weight, by name, with the memory format of x. The
+            first one is the default baseline.
     """
 
     weight_shape: Callable[[Size], tuple[int, ...]]
@@ -55,11 +55,11 @@ class Operator:
 
 @dataclass(frozen=True)
 class OperatorSteps:
-    """A way to compute an operator, ready to be timed.
+    """An implementation that is ready to be timed.
 
     Attributes:
-        step: The forward pass, or forward and backward pass.
-        must_move: Bytes that it must read and write at least: each input once, each output once.
+        step: Forward pass, or forward and backward pass.
+        must_move: Minimum of bytes to read and write: each input and each output once.
     """
 
     step: Callable[[], object]
@@ -67,13 +67,13 @@ class OperatorSteps:
 
 
 def torch_depthwise(x: Tensor, weight: Tensor) -> Tensor:
-    """Depth-wise convolution by torch; weight (C, k, k)."""
+    """Compute a depth-wise convolution with torch; weight is (C, k, k)."""
     c, k = weight.shape[:2]
     return F.conv2d(x, weight.unsqueeze(1), padding=k // 2, groups=c)
 
 
 def torch_dynamic(x: Tensor, weight: Tensor) -> Tensor:
-    """One convolution with N * C groups; weight (N, C, k, k)."""
+    """Compute one convolution with N * C groups; weight is (N, C, k, k)."""
     n, c, h, w = x.shape
     k = weight.shape[-1]
     weight = weight.reshape(n * c, 1, k, k)
@@ -82,7 +82,7 @@ def torch_dynamic(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def torch_inhomogeneous(x: Tensor, weight: Tensor) -> Tensor:
-    """Unfold, multiply, sum; weight (N, G, k, k, H, W)."""
+    """Unfold, multiply and sum; weight is (N, G, k, k, H, W)."""
     n, c, h, w = x.shape
     groups, k = weight.shape[1:3]
     taps = F.unfold(x, k, padding=k // 2).view(n, groups, c // groups, k * k, h, w)
@@ -121,17 +121,17 @@ OPERATORS = {
 def prepare(
     name: str, size: Size, mode: str, dtype: torch.dtype, device: torch.device
 ) -> dict[str, OperatorSteps]:
-    """Makes inputs and warms all ways to compute an operator up.
+    """Create inputs for an operator and warm up all of its implementations.
 
     Args:
-        name: A key of `OPERATORS`.
-        size: Of the inputs.
-        mode: 'infer' for the forward pass, 'train' for both.
-        dtype: Of the inputs.
-        device: Where.
+        name: Key of `OPERATORS`.
+        size: Size of the inputs.
+        mode: 'infer' for the forward pass, 'train' for forward and backward pass.
+        dtype: Dtype of the inputs.
+        device: Device to run on.
 
     Returns:
-        What to time, by way.
+        The functions to time, by name of the implementation.
     """
     operator = OPERATORS[name]
     made = {}
@@ -147,14 +147,14 @@ def prepare(
 
 
 def copy_step(device: torch.device, size_bytes: int = 2**26) -> OperatorSteps:
-    """Makes a copy on a device, whose bandwidth others can be held against.
+    """Return a copy on a device, as a reference for bandwidth.
 
     Args:
         device: The device.
         size_bytes: Bytes to copy.
 
     Returns:
-        What to time.
+        The function to time.
     """
     source = torch.zeros(size_bytes, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
@@ -173,11 +173,11 @@ def _steps(function: Function, x: Tensor, weight: Tensor, backward: bool) -> Ope
 
     x.requires_grad_()
     weight.requires_grad_()
-    # Drawn before it gets the memory format, so that all ways have the same.
+    # Draw values before setting the memory format, so that they are the same for all.
     gradient = torch.empty_like(x).copy_(torch.randn(x.shape, device=x.device, dtype=x.dtype))
 
     def train() -> tuple[Tensor, ...]:
         return torch.autograd.grad(function(x, weight), (x, weight), gradient)
 
-    # Backward reads the gradient and both inputs, and writes both inputs' gradients.
+    # The backward pass reads the gradient and both inputs, and writes two gradients.
     return OperatorSteps(train, forward_bytes + 3 * x.nbytes + 2 * weight.nbytes)
