@@ -1,7 +1,7 @@
 """Handwritten digits: the split into training and validation, and masks of any size and pose."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -59,6 +59,7 @@ def _images() -> np.ndarray:
     return (load_digits().images / 16).astype(np.float32)
 
 
+@lru_cache(maxsize=1)  # the images of one digit are drawn one after another
 def _smooth(index: int) -> np.ndarray:
     """Return the digit enlarged by `_UPSCALE`, float32, with a margin of zeros."""
     ink = np.pad(_images()[index], 3)
