@@ -1,1 +1,1 @@
-"""The demo: trains a classifier, a detector and a segmentor on digit scenes, and reports."""
+"""The demo: train a classifier, a detector and a segmentor on digit scenes, and report scores."""

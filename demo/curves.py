@@ -1,4 +1,4 @@
-"""Curves of losses and scores, from what the runs logged."""
+"""Curves of losses and scores, from the logs of training."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ Points = list[tuple[int, float]]
 
 
 def draw_curves() -> Figure:
-    """Draws each task's training loss above its scores on the validation data.
+    """Draw each task's training loss and, below, its scores on the validation data.
 
     Returns:
         The figure, with one column per task.
@@ -32,26 +32,26 @@ def draw_curves() -> Figure:
 
 
 def read_curves(task: Task) -> tuple[Points, dict[str, Points]]:
-    """Reads how a task's training went.
+    """Read the losses and scores that a task's training logged.
 
     Args:
         task: A task that has been trained.
 
     Returns:
-        Pairs of iteration and training loss; and for each score pairs of iteration and percentage.
+        Pairs of iteration and training loss, and for each score pairs of iteration and percentage.
     """
     losses: Points = []
     scores: dict[str, Points] = {name: [] for name in task.scores}
     for entry in _entries(task):
         if 'loss' in entry:
             losses.append((entry['step'], entry['loss']))
-        elif losses:  # a score's own step counts epochs or iterations; a test comes after all
+        elif losses:  # its own step may count epochs; the test's comes last
             for name, (metric, factor) in task.scores.items():
                 scores[name].append((losses[-1][0], entry[metric] * factor))
     return losses, scores
 
 
 def _entries(task: Task) -> Iterator[dict]:
-    """Yields what the training of a task logged, in order, over all runs if it was resumed."""
+    """Yield the log entries of a task's training in order, including runs that were resumed."""
     for path in sorted(task.work_dir.glob('*/vis_data/scalars.json')):
         yield from map(json.loads, path.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Pictures of predictions beside the truth."""
+"""Pictures of predictions and ground truth."""
 
 import json
 import pickle
@@ -14,13 +14,13 @@ from demo.digit_scenes import CLASSES, PALETTE
 
 from .tasks import DATA, Task
 
-_COLOURS = np.array(PALETTE)
-_SCORE = 0.5  # the least that a drawn detection has
+_COLORS = np.array(PALETTE)
+_SCORE = 0.5  # detections below it are not drawn
 _SCENES = 6
 
 
 def draw_predictions(task: Task) -> Figure:
-    """Draws some of a task's test predictions beside the truth.
+    """Draw some of a task's test predictions and their ground truth.
 
     Args:
         task: A task that has been tested.
@@ -34,7 +34,7 @@ def draw_predictions(task: Task) -> Figure:
 
 
 def _draw_digits(predictions: list[dict]) -> Figure:
-    """Draws digits from all over the test set, each with its predicted and true class."""
+    """Draw digits from the whole test set, with their predicted and, if different, true classes."""
     figure = Figure(figsize=(12, 3.4), layout='constrained')
     chosen = predictions[:: max(1, len(predictions) // 24)][:24]
     for axes, sample in zip(_grid(figure, 2, 12), chosen, strict=False):
@@ -47,7 +47,7 @@ def _draw_digits(predictions: list[dict]) -> Figure:
 
 
 def _draw_instances(predictions: list[dict]) -> Figure:
-    """Draws scenes with their true boxes and masks above the predicted ones."""
+    """Draw scenes with the true boxes and masks, and below with the predicted ones."""
     with (DATA / 'coco/annotations/instances_val2017.json').open() as file:
         truth = json.load(file)['annotations']
     figure = Figure(figsize=(12, 4.4), layout='constrained')
@@ -74,29 +74,29 @@ def _draw_instances(predictions: list[dict]) -> Figure:
 
 
 def _draw_scene(axes: Axes, image: np.ndarray, instances: list[tuple]) -> None:
-    """Draws instances, each a name, a box (x, y, width, height) and a mask, over an image."""
+    """Draw instances, each a name, a box (x, y, width, height) and a mask, over an image."""
     shown = image * 0.55
     for name, _, mask in instances:
         inside = mask.astype(bool)
-        shown[inside] = 0.3 * image[inside] + 0.7 * _COLOURS[CLASSES.index(name) + 1]
+        shown[inside] = 0.3 * image[inside] + 0.7 * _COLORS[CLASSES.index(name) + 1]
     axes.imshow(shown.astype(np.uint8))
     for name, (x, y, width, height), _ in instances:
-        colour = _COLOURS[CLASSES.index(name) + 1] / 255
-        axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour))
+        color = _COLORS[CLASSES.index(name) + 1] / 255
+        axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=color))
         axes.text(x, y - 1, name, color='white', fontsize=8, va='bottom', clip_on=True)
 
 
 def _draw_maps(predictions: list[dict]) -> Figure:
-    """Draws scenes above their true and their predicted label maps."""
+    """Draw scenes, and below them the true and the predicted label maps."""
     figure = Figure(figsize=(12, 6.4), layout='constrained')
     rows = np.split(_grid(figure, 3, _SCENES), 3)
-    # Other scenes than the detector's pictures show.
+    # Not the scenes that the detector's picture shows.
     for column, sample in enumerate(predictions[_SCENES : 2 * _SCENES]):
         image = _load(sample['img_path'])
-        # On disk 0 is unlabelled, so classes count from 1.
+        # On disk, 0 means unlabeled and classes start at 1.
         true = mmcv.imread(sample['seg_map_path'], 'grayscale').astype(int) - 1
         predicted = np.asarray(sample['pred_sem_seg']['data']).squeeze()
-        for row, shown in zip(rows, (image, _COLOURS[true], _COLOURS[predicted]), strict=True):
+        for row, shown in zip(rows, (image, _COLORS[true], _COLORS[predicted]), strict=True):
             row[column].imshow(shown)
     rows[0][0].set_ylabel('image')
     _name_rows(rows[1][0], rows[2][0])
@@ -104,7 +104,7 @@ def _draw_maps(predictions: list[dict]) -> Figure:
 
 
 def _grid(figure: Figure, rows: int, columns: int) -> np.ndarray:
-    """Adds axes without ticks, row by row."""
+    """Add axes without ticks, row by row."""
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for one in axes:
         one.set(xticks=[], yticks=[])
@@ -117,5 +117,5 @@ def _name_rows(truth: Axes, prediction: Axes) -> None:
 
 
 def _load(path: str) -> np.ndarray:
-    """Reads an image as RGB."""
+    """Read an image as RGB."""
     return mmcv.imread(path, channel_order='rgb')

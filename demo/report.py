@@ -1,4 +1,4 @@
-"""The demo's report: one HTML file that needs no other."""
+"""The demo's report: a single, self-contained HTML file."""
 
 import base64
 from pathlib import Path
@@ -23,9 +23,9 @@ img {{ max-width: 100%; }}
 </head>
 <body>
 <h1>A nano DWNet on digit scenes</h1>
-<p>The classifier learned from scratch; detector (Cascade Mask R-CNN) and segmentor (UperNet) start
-from its backbone. Scores are percentages on validation data, made of handwritten digits that
-training never saw.</p>
+<p>The classifier was trained from scratch; the detector (Cascade Mask R-CNN) and the segmentor
+(UperNet) start from its backbone. Scores are percentages on the validation data, which contain
+handwritten digits never seen in training.</p>
 <table>
 <tr>{titles}</tr>
 <tr>{values}</tr>
@@ -39,7 +39,7 @@ training never saw.</p>
 
 
 def write_report(results: dict[str, float]) -> Path:
-    """Writes `report.html`, and its pictures as PNG files, into the demo's folder.
+    """Write `report.html`, and its pictures as PNG files, into the demo's work folder.
 
     Args:
         results: Scores in percent, and minutes, as in `results.json`.
@@ -54,7 +54,7 @@ def write_report(results: dict[str, float]) -> Path:
         curves=_embed(draw_curves(), 'curves', 'loss and score curves'),
         predictions='\n'.join(
             f'<h2>Predictions: {task.name}</h2>\n'
-            + _embed(draw_predictions(task), task.name, 'predictions beside the truth')
+            + _embed(draw_predictions(task), task.name, 'predictions and ground truth')
             for task in TASKS
         ),
     )
@@ -64,7 +64,7 @@ def write_report(results: dict[str, float]) -> Path:
 
 
 def _embed(figure: Figure, name: str, alt: str) -> str:
-    """Saves a figure as a file of its own, too, and returns it as an HTML image."""
+    """Save a figure as a PNG file and return it as an HTML image."""
     path = WORK_DIR / f'{name}.png'
     figure.savefig(path, dpi=110)
     data = base64.b64encode(path.read_bytes()).decode()

@@ -1,4 +1,4 @@
-"""Runs the demo from data to report; what an earlier run finished is reused."""
+"""The demo from data to report; finished steps of an earlier run are reused."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ _PRINT_EVERY = 10  # seconds between two lines of progress
 
 
 def main() -> int:
-    """Runs the demo in the current folder, a checkout.
+    """Run the demo in the current folder, which must be a checkout.
 
     Returns:
         The exit code: 0, 2 on bad input or where a tool failed, or 130 if interrupted.
@@ -36,23 +36,22 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('interrupted; the next run goes on from here', file=sys.stderr)
+        print('interrupted; the next run continues from here', file=sys.stderr)
         return 130
     return 0
 
 
 def run_demo(options: DigitSceneOptions | None = None) -> dict[str, float]:
-    """Makes the data, trains and tests each task's model, writes results and report.
+    """Make the data, train and test each task's model, write results and report.
 
     Args:
-        options: Sizes and counts of the data; the default ones if None.
+        options: Sizes and counts of the data; the defaults if None.
 
     Returns:
-        The scores in percent, and the minutes it took, over all runs if it was interrupted.
+        The scores in percent, and the minutes it took, summed over all runs if it was interrupted.
 
     Raises:
-        UserError: The folder of results cannot be written, or a tool failed; says where its
-            output is.
+        UserError: The work folder cannot be written, or a tool failed; the message names its log.
     """
     check_folder(WORK_DIR)
     progress = Progress()
@@ -76,17 +75,22 @@ def run_demo(options: DigitSceneOptions | None = None) -> dict[str, float]:
 
 @dataclass
 class Progress:
-    """Tells how far the demo is, and how long it still takes."""
+    """Prints how far the demo is and how long it will still take.
+
+    Attributes:
+        waiting: Tasks that have not started.
+        last: Time of the last line about a tool's progress, in seconds of `time.monotonic()`.
+    """
 
     waiting: list[Task] = field(default_factory=lambda: list(TASKS))
     last: float = 0.0
 
     def say(self, text: str) -> None:
-        """Prints a line at once, even into a pipe."""
+        """Print a line and flush it, so that it appears at once even in a pipe."""
         print(text, flush=True)
 
     def follow(self, title: str, line: str) -> None:
-        """Prints a line of progress now and then, from a tool's log line that has an ETA."""
+        """Print a line of progress every few seconds, from a tool's log line that has an ETA."""
         match = _ETA.search(line)
         if match is None or time.monotonic() - self.last < _PRINT_EVERY:
             return
@@ -98,15 +102,15 @@ class Progress:
 
 
 def run_task(task: Task, inputs: dict, progress: Progress) -> dict:
-    """Trains and tests one task's model, or reuses what an earlier run made of it.
+    """Train and test one task's model, or reuse the results of an earlier run.
 
     Args:
         task: The task.
-        inputs: What it depends on besides its config, to tell whether it must be made anew.
-        progress: Is told how it goes.
+        inputs: What the task depends on besides its config; it is run again if this changes.
+        progress: Receives the tools' progress.
 
     Returns:
-        The task's state: fingerprint, seconds it took, and metrics by name.
+        The task's state: its fingerprint, the seconds it took, and its metrics by name.
 
     Raises:
         UserError: A tool failed.
@@ -136,7 +140,7 @@ def run_task(task: Task, inputs: dict, progress: Progress) -> dict:
 
 
 def _run_tool(tool: str, task: Task, arguments: list[str], progress: Progress) -> None:
-    """Runs tools/train.py or tools/test.py with its output in a log file."""
+    """Run tools/train.py or tools/test.py and write its output to a log file."""
     title = f'{task.name}: {tool}'
     log = task.work_dir / f'{tool}.log'
     progress.say(f'{title} ({log})')
@@ -145,13 +149,13 @@ def _run_tool(tool: str, task: Task, arguments: list[str], progress: Progress) -
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert process.stdout is not None  # for the type checker: it is a pipe
+        assert process.stdout is not None  # for the type checker
         try:
             for line in process.stdout:
                 file.write(line)
                 progress.follow(title, line)
         except KeyboardInterrupt:
-            process.wait()  # the terminal has told it, too
+            process.wait()  # the terminal sends it the signal as well
             raise
     if process.wait():
         tail = log.read_text().splitlines()[-1:]
@@ -166,7 +170,7 @@ def _fingerprint(task: Task, inputs: dict) -> str:
 
 
 def _test_metrics(task: Task) -> dict[str, float]:
-    """Reads the metrics that the last test wrote beside its log."""
+    """Read the metrics that the last test wrote beside its log."""
     files = sorted(task.work_dir.glob('*/[0-9]*.json'), key=lambda path: path.stat().st_mtime)
     return _read(files[-1])
 

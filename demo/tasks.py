@@ -1,4 +1,4 @@
-"""The three tasks of the demo: what is trained, where, and which scores come out."""
+"""The three tasks of the demo: their configs, folders and scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ class Task:
     """One model of the demo. Paths are relative to the checkout.
 
     Attributes:
-        name: What the model does: 'classify', 'detect' or 'segment'.
+        name: 'classify', 'detect' or 'segment'.
         config: Its config.
-        scores: Key in `results.json`, to the name of the metric and the factor that makes it a
+        scores: From keys in `results.json` to the metric's name and the factor that makes it a
             percentage.
-        seconds: How long training and test take on two cores, for a first estimate of the time
+        seconds: Duration of training and test on two cores, for the first estimates of the time
             left.
     """
 
@@ -28,12 +28,12 @@ class Task:
 
     @property
     def work_dir(self) -> Path:
-        """Folder of logs, checkpoints and predictions."""
+        """Return the folder of logs, checkpoints and predictions."""
         return WORK_DIR / self.name
 
     @property
     def predictions(self) -> Path:
-        """File of the test's predictions."""
+        """Return the file of the test's predictions."""
         return self.work_dir / 'predictions.pkl'
 
 

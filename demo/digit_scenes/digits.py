@@ -1,7 +1,7 @@
-"""Handwritten digits: their split, and each one as a mask of any size and pose."""
+"""Handwritten digits: the split into training and validation, and masks of any size and pose."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -9,11 +9,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 VAL_FRACTION = 0.2
-# The 8x8 pictures are drawn up to this many pixels per pixel before they are posed, which leaves
-# curves and no steps.
+# The 8x8 images are enlarged by this factor before they are posed, so that strokes are smooth.
 _UPSCALE = 12
-_INK = 0.45  # above it a pixel is in the digit
-_SPECK = 0.08  # of the ink: smaller parts that lie apart are left out
+_INK = 0.45  # pixels above this value belong to the digit
+_SPECK = 0.08  # of the digit's area: smaller separate parts are removed
 _MAX_ROTATION = 12.0  # degrees
 _MAX_SHEAR = 0.08
 _MAX_STRETCH = 0.1
@@ -25,7 +24,7 @@ class Stamp:
 
     Attributes:
         alpha: float32 (h, w), opacity in [0, 1] with smooth edges.
-        mask: bool (h, w), the pixels that are the digit; it touches all four sides.
+        mask: bool (h, w), the digit's pixels; it touches all four sides.
     """
 
     alpha: np.ndarray
@@ -34,19 +33,19 @@ class Stamp:
 
 @cache
 def labels() -> np.ndarray:
-    """Returns the class of each of scikit-learn's digits, int (1797,)."""
+    """Return the classes of scikit-learn's digits, int (1797,)."""
     return load_digits().target
 
 
 @cache
 def split_digits(seed: int) -> dict[str, np.ndarray]:
-    """Splits scikit-learn's digits by class into training and validation.
+    """Split scikit-learn's digits into training and validation, stratified by class.
 
     Args:
         seed: Seed of the split.
 
     Returns:
-        Indices into `load_digits()`, ascending, under 'train' and 'val'; they share none.
+        Ascending, disjoint indices into `load_digits()` under 'train' and 'val'.
     """
     every = np.arange(len(labels()))
     train, val = train_test_split(
@@ -60,10 +59,11 @@ def _images() -> np.ndarray:
     return (load_digits().images / 16).astype(np.float32)
 
 
+@lru_cache(maxsize=1)  # the images of one digit are drawn one after another
 def _smooth(index: int) -> np.ndarray:
-    """Returns the digit enlarged by `_UPSCALE` within a margin, float32, above `_INK` in it."""
+    """Return the digit enlarged by `_UPSCALE`, float32, with a margin of zeros."""
     ink = np.pad(_images()[index], 3)
-    # Against their surroundings, faint strokes hold together and small loops stay open.
+    # Sharpening keeps faint strokes connected and small loops open.
     ink += 1.5 * (ink - cv2.GaussianBlur(ink, (0, 0), 1.5))
     ink = cv2.resize(ink, None, fx=_UPSCALE, fy=_UPSCALE, interpolation=cv2.INTER_CUBIC)
     ink = cv2.GaussianBlur(ink, (0, 0), 0.25 * _UPSCALE)
@@ -77,12 +77,12 @@ def _smooth(index: int) -> np.ndarray:
 
 
 def stamp(index: int, size: float, rng: np.random.Generator) -> Stamp:
-    """Poses a digit: rotates, shears and stretches it a little.
+    """Rotate, shear and stretch a digit a little.
 
     Args:
         index: Index into `load_digits()`.
-        size: Longer side of the posed digit's box in pixels; it is at most this, and little less.
-        rng: Source of the pose.
+        size: Longer side of the posed digit's box in pixels; the result may be slightly smaller.
+        rng: Random generator for the pose.
 
     Returns:
         The posed digit.
@@ -97,7 +97,7 @@ def stamp(index: int, size: float, rng: np.random.Generator) -> Stamp:
     ys, xs = np.nonzero(ink > _INK)
     corners = pose @ np.stack([xs, ys])
     low, high = corners.min(axis=1), corners.max(axis=1)
-    # One and a half source pixels on each side are room for what lies between pixel centres.
+    # One and a half source pixels on each side make room for interpolation.
     scale = (size - 1) / ((high - low).max() + 3)
     margin = 2
     matrix = np.hstack([pose * scale, (margin - low * scale)[:, None]])
@@ -107,6 +107,6 @@ def stamp(index: int, size: float, rng: np.random.Generator) -> Stamp:
     mask = posed > _INK
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    # The edge takes about one and a half pixels, whatever the size.
+    # The edge is about one and a half pixels wide at any size.
     alpha = np.clip((posed - _INK) * scale * _UPSCALE + 0.5, 0, 1)
     return Stamp(alpha[box], mask[box])

@@ -1,4 +1,4 @@
-"""Grounds that digits lie on: drawn textures, and crops of scikit-learn's two photographs."""
+"""Backgrounds for the digits: drawn textures, and crops of scikit-learn's two photographs."""
 
 from functools import cache
 
@@ -7,27 +7,27 @@ import numpy as np
 from sklearn.datasets import load_sample_image
 
 _PHOTOS = ('china.jpg', 'flower.jpg')
-_DUSK = 0.5  # of a photograph's brightness
-_TRAIN_PART = 0.6  # of a photograph's width, from the left; validation has the rest
+_DUSK = 0.5  # factor on a photograph's brightness
+_TRAIN_PART = 0.6  # of a photograph's width, from the left; the rest is for validation
 
 
 def ground(size: int, split: str, rng: np.random.Generator) -> np.ndarray:
-    """Draws a ground.
+    """Draw a background.
 
     Args:
         size: Side in pixels.
-        split: 'train' or 'val'; they see different parts of the photographs.
-        rng: Source of everything random in it.
+        split: 'train' or 'val'; each uses its own part of the photographs.
+        rng: Random generator for everything in it.
 
     Returns:
-        RGB picture, float32 (size, size, 3) in [0, 255].
+        RGB image, float32 (size, size, 3) in [0, 255].
     """
     if rng.random() < 0.4:
         picture = _photo(size, split, rng)
     else:
         texture = (_gradient, _clouds, _stripes, _tiles)[rng.integers(4)]
         weight = texture(size, rng)[..., None]
-        first, second = _two_colours(rng)
+        first, second = _two_colors(rng)
         picture = first * (1 - weight) + second * weight
     grain = rng.normal(0, rng.uniform(1, 4), (size, size, 1))
     return np.clip(picture + grain, 0, 255).astype(np.float32)
@@ -49,12 +49,12 @@ def _photo(size: int, split: str, rng: np.random.Generator) -> np.ndarray:
         crop = crop[:, ::-1]
     crop = cv2.resize(np.ascontiguousarray(crop), (size, size), interpolation=cv2.INTER_AREA)
     crop = crop.astype(np.float32)
-    # Muted and at dusk, so that light colours stand out from all of it.
+    # Less contrast and brightness, so that light colors stand out everywhere.
     return (crop.mean(axis=(0, 1)) * 0.3 + crop * 0.7) * _DUSK
 
 
-def _two_colours(rng: np.random.Generator) -> np.ndarray:
-    """Returns two RGB colours of near lightness, float (2, 3), so that a third can differ."""
+def _two_colors(rng: np.random.Generator) -> np.ndarray:
+    """Return two RGB colors of similar lightness, float (2, 3), so that a third can stand out."""
     lightness = rng.uniform(15, 45)
     lab = np.zeros((2, 1, 3), np.float32)
     lab[:, 0, 0] = np.clip(lightness + rng.uniform(5, 14) * np.array([-1, 1]), 5, 97)
@@ -65,7 +65,7 @@ def _two_colours(rng: np.random.Generator) -> np.ndarray:
 
 
 def _along(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns coordinates along and across a random direction, each (size, size) in [-1, 1]."""
+    """Return coordinates along and across a random direction, each (size, size) in [-1, 1]."""
     axis = np.linspace(-1, 1, size) / np.sqrt(2)
     angle = rng.uniform(0, 2 * np.pi)
     x, y = axis[None, :], axis[:, None]

@@ -1,4 +1,4 @@
-"""Writes digit scenes in the folder layouts of ImageNet, COCO and ADE20K."""
+"""Digit scenes in the folder layouts of ImageNet, COCO and ADE20K."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ _JPEG_QUALITY = 95
 
 
 def write_imagenet(root: Path, options: DigitSceneOptions, split: str) -> int:
-    """Writes `imagenet/{train,val}/{0..9}/DIGIT_REPEAT.jpg`, one digit per picture.
+    """Write `imagenet/{train,val}/{0..9}/DIGIT_REPEAT.jpg`, one digit per picture.
 
     Args:
         root: Folder to write into.
@@ -38,11 +38,11 @@ def write_imagenet(root: Path, options: DigitSceneOptions, split: str) -> int:
 
 
 def write_scenes(root: Path, options: DigitSceneOptions, split: str) -> int:
-    """Writes the same scenes twice, as COCO instances and as ADE20K label maps.
+    """Write the same scenes twice, as COCO instances and as ADE20K label maps.
 
     `coco/{train,val}2017/*.jpg` with `coco/annotations/instances_{train,val}2017.json`, and
     `ade/ADEChallengeData2016/{images,annotations}/{training,validation}/*`, where label 1 is the
-    ground and 2 to 11 are the digits (0 would be unlabelled; there is none).
+    background and 2 to 11 are the digits (0 means unlabeled and does not occur).
 
     Args:
         root: Folder to write into.
@@ -61,7 +61,7 @@ def write_scenes(root: Path, options: DigitSceneOptions, split: str) -> int:
         folder.mkdir(parents=True, exist_ok=True)
 
     count = options.train_scenes if split == 'train' else options.val_scenes
-    # Unique over both splits, as in COCO.
+    # Ids are unique across both splits, as in COCO.
     first_id = 1 if split == 'train' else options.train_scenes + 1
     images: list[dict] = []
     instances: list[dict] = []
@@ -99,7 +99,7 @@ def write_scenes(root: Path, options: DigitSceneOptions, split: str) -> int:
 
 
 def _instances(drawn: Scene, image_id: int) -> list[dict]:
-    """Returns COCO annotations; masks are run lengths, as polygons have no holes (0, 6, 8, 9)."""
+    """Return COCO annotations; masks are run-length encoded, because polygons have no holes."""
     found = []
     for digit, label, mask in zip(drawn.digits, drawn.labels, drawn.masks, strict=True):
         rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
@@ -118,11 +118,11 @@ def _instances(drawn: Scene, image_id: int) -> list[dict]:
 
 
 def _label_map(drawn: Scene) -> np.ndarray:
-    """Returns uint8 (size, size): 1 for the ground, label + 2 for the digits."""
-    labelled = np.ones(drawn.image.shape[:2], np.uint8)
+    """Return the label map, uint8 (size, size): 1 for the background, label + 2 for the digits."""
+    label_map = np.ones(drawn.image.shape[:2], np.uint8)
     for label, mask in zip(drawn.labels, drawn.masks, strict=True):
-        labelled[mask] = label + 2
-    return labelled
+        label_map[mask] = label + 2
+    return label_map
 
 
 def _jpeg(image: np.ndarray) -> bytes:

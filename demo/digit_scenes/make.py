@@ -1,4 +1,4 @@
-"""Makes a whole set of digit scenes, or none of it."""
+"""A whole set of digit scenes, made at once or not at all."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from .layouts import write_imagenet, write_scenes
 from .options import DigitSceneOptions
 
 _RECORD = 'digit_scenes.json'
-# Raised whenever the same options begin to give other pictures.
+# Raised whenever the same options give different pictures than before.
 _VERSION = 1
 
 
@@ -23,16 +23,16 @@ def make_digit_scenes(
     force: bool = False,
     log: Callable[[str], None] = print,
 ) -> Path:
-    """Makes digit scenes at `root`, in the layouts of ImageNet, COCO and ADE20K.
+    """Make digit scenes at `root`, in the layouts of ImageNet, COCO and ADE20K.
 
-    They are written beside `root` and renamed when complete, so that an interrupted run leaves
-    no half set. A set with the same options that is there already is kept as it is.
+    They are written next to `root` and renamed when complete, so that an interrupted run leaves
+    no partial set. An existing set with the same options is kept.
 
     Args:
         root: Folder to make; its parents are made as needed.
-        options: Sizes, counts and seed; the default ones if None.
+        options: Sizes, counts and seed; the defaults if None.
         force: Replace a set that was made with other options.
-        log: Is told, in a line each, what is done.
+        log: Called with one line of text per step.
 
     Returns:
         `root`, absolute.
@@ -57,10 +57,10 @@ def make_digit_scenes(
 
 
 def _there_already(root: Path, record: dict, force: bool) -> bool:
-    """Tells whether `root` holds this very set.
+    """Return whether `root` already holds the set that `record` describes.
 
     Raises:
-        UserError: It holds something that may not be replaced.
+        UserError: It holds something that must not be replaced.
     """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -88,7 +88,7 @@ def _there_already(root: Path, record: dict, force: bool) -> bool:
 
 def _make(root: Path, options: DigitSceneOptions, record: dict, log: Callable[[str], None]) -> None:
     partial = root.with_name(f'.{root.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # may be left from a killed run
     partial.mkdir(parents=True)
     try:
         for split in ('train', 'val'):

@@ -1,4 +1,4 @@
-"""What digit scenes are made of: class names, colours to draw them in, sizes and counts."""
+"""Classes, colors, sizes and counts of digit scenes."""
 
 from dataclasses import dataclass, fields
 
@@ -6,7 +6,7 @@ from mmdwnet.errors import UserError
 
 CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 SEG_CLASSES = ('ground', *CLASSES)
-# One RGB colour per entry of SEG_CLASSES; PALETTE[1:] goes with CLASSES.
+# One RGB color per entry of SEG_CLASSES; PALETTE[1:] goes with CLASSES.
 PALETTE = [
     (70, 76, 84),
     (230, 73, 61),
@@ -24,19 +24,19 @@ PALETTE = [
 
 @dataclass(frozen=True)
 class DigitSceneOptions:
-    """Sizes (in pixels) and counts of one set of digit scenes; the same values, the same bytes.
+    """Sizes (in pixels) and counts of a set of digit scenes; equal options give identical files.
 
     Attributes:
-        seed: Seed of the split and of every picture.
-        cls_size: Side of a classification picture.
-        cls_train_per_digit: Classification pictures made of each training digit.
-        cls_val_per_digit: Classification pictures made of each validation digit.
+        seed: Seed of the split and of every image.
+        cls_size: Side of a classification image.
+        cls_train_per_digit: Classification images per training digit.
+        cls_val_per_digit: Classification images per validation digit.
         scene_size: Side of a scene.
         train_scenes: Number of training scenes.
         val_scenes: Number of validation scenes.
-        max_digits: Most digits in a scene; a scene has 1 to this many.
-        min_digit_size: Least longer side of a digit's box in a scene, within a few per cent.
-        max_digit_size: Greatest longer side of a digit's box in a scene.
+        max_digits: Maximum number of digits in a scene; the minimum is 1.
+        min_digit_size: Minimum of the longer side of a digit's box in a scene, to a few percent.
+        max_digit_size: Maximum of the longer side of a digit's box in a scene.
     """
 
     seed: int = 0
@@ -51,10 +51,10 @@ class DigitSceneOptions:
     max_digit_size: int = 80
 
     def __post_init__(self) -> None:
-        """Refuses values of which no pictures can be made.
+        """Check the values.
 
         Raises:
-            UserError: A value is out of range, or two of them contradict each other.
+            UserError: A value is out of range, or two values contradict each other.
         """
         least = {'seed': 0, 'cls_size': 16, 'min_digit_size': 12}
         for field in fields(self):

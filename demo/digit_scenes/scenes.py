@@ -1,4 +1,4 @@
-"""Pictures put together of a ground and digits, with the visible mask of every digit."""
+"""Images of digits on a background, with the visible mask of every digit."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,26 @@ from .digits import Stamp, labels, split_digits, stamp
 from .grounds import ground
 from .options import DigitSceneOptions
 
-_MIN_VISIBLE = 0.9  # of a digit's pixels, once the digits that lie on it are drawn
+_MIN_VISIBLE = 0.9  # of a digit's pixels, after other digits are drawn over it
 _TRIES = 40
-_COLOURS = 32
-_CONTRAST = 52.0  # distance in CIELAB that a digit's colour keeps from what surrounds it
-_LAB_WEIGHTS = (1.4, 0.7, 0.7)  # lightness tells shapes apart better than hue
-# Digits are light and grounds are dark: with either polarity a small network needs many times the
-# training to find shapes at all.
+_COLORS = 32
+_CONTRAST = 52.0  # least distance in CIELAB of a digit's color from its surroundings
+_LAB_WEIGHTS = (1.4, 0.7, 0.7)  # differences in lightness show shapes better than in hue
+# Digits are always lighter than the background: with both polarities, a small network would need
+# many times the training.
 _LIGHTNESS_CHROMA_HUE = ((66, 25, 0), (94, 75, 2 * np.pi))
 _SPLITS = ('train', 'val')
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is in it.
+    """An image and the digits in it.
 
     Attributes:
         image: RGB, uint8 (size, size, 3).
-        digits: Index into `load_digits()` of each digit, lowest first.
+        digits: Index into `load_digits()` of each digit, in drawing order.
         labels: Class of each digit.
-        masks: bool (digits, size, size), the visible part of each digit; no two share a pixel.
+        masks: bool (digits, size, size), the visible part of each digit; masks do not overlap.
     """
 
     image: np.ndarray
@@ -38,16 +38,16 @@ class Scene:
 
 
 def single_digit(options: DigitSceneOptions, split: str, digit: int, repeat: int) -> np.ndarray:
-    """Draws one digit for classification.
+    """Draw one digit for classification.
 
     Args:
         options: Sizes and seed.
         split: 'train' or 'val'.
         digit: Index into `load_digits()`.
-        repeat: Which of the digit's pictures.
+        repeat: Number of the image among those of this digit.
 
     Returns:
-        RGB picture, uint8 (cls_size, cls_size, 3).
+        RGB image, uint8 (cls_size, cls_size, 3).
     """
     rng = np.random.default_rng([options.seed, 0, _SPLITS.index(split), digit, repeat])
     canvas = ground(options.cls_size, split, rng)
@@ -57,11 +57,11 @@ def single_digit(options: DigitSceneOptions, split: str, digit: int, repeat: int
 
 
 def scene(options: DigitSceneOptions, split: str, index: int) -> Scene:
-    """Draws one scene of several digits that may overlap.
+    """Draw one scene of one or more digits, which may overlap.
 
     Args:
         options: Sizes and seed.
-        split: 'train' or 'val'; digits come from that part only.
+        split: 'train' or 'val'; all digits come from this split.
         index: Number of the scene within its split.
 
     Returns:
@@ -98,34 +98,34 @@ def _box(posed: Stamp, y: int, x: int) -> tuple[slice, slice]:
 
 
 def _spot(size: int, posed: Stamp, rng: np.random.Generator) -> tuple[int, int]:
-    """Returns a random row and column at which the digit lies wholly inside the picture."""
+    """Return a random row and column at which the digit lies entirely inside the image."""
     y, x = (int(rng.integers(0, size - side + 1)) for side in posed.mask.shape)
     return y, x
 
 
 def _paint(canvas: np.ndarray, posed: Stamp, y: int, x: int, rng: np.random.Generator) -> None:
-    """Draws a digit with a soft shadow into `canvas`, float32 (size, size, 3), in place."""
+    """Draw a digit with a soft shadow into `canvas`, float32 (size, size, 3), in place."""
     alpha = np.zeros(canvas.shape[:2], np.float32)
     alpha[_box(posed, y, x)] = posed.alpha
     near = cv2.GaussianBlur(alpha, (0, 0), max(posed.mask.shape) / 25)
-    colour = _colour(canvas[near > 0.05], rng)
+    color = _color(canvas[near > 0.05], rng)
     canvas *= 1 - rng.uniform(0.2, 0.5) * near[..., None]
     shade = np.linspace(1.08, 0.92, len(canvas), dtype=np.float32)[:, None, None]
-    canvas += alpha[..., None] * (np.minimum(colour * shade, 255) - canvas)
+    canvas += alpha[..., None] * (np.minimum(color * shade, 255) - canvas)
 
 
-def _colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Picks a colour that stands out.
+def _color(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pick a color that stands out.
 
     Args:
-        pixels: RGB of what lies around and under the digit, float32 (n, 3) in [0, 255].
-        rng: Source of the candidates.
+        pixels: RGB of the pixels under and around the digit, float32 (n, 3) in [0, 255].
+        rng: Random generator for the candidates.
 
     Returns:
-        The first candidate that is far enough from nearly all pixels, or else the farthest;
+        The first candidate that is far enough from nearly all pixels, or else the farthest one;
         RGB, float32 (3,) in [0, 255].
     """
-    lightness, chroma, hue = rng.uniform(*_LIGHTNESS_CHROMA_HUE, (_COLOURS, 3)).T
+    lightness, chroma, hue = rng.uniform(*_LIGHTNESS_CHROMA_HUE, (_COLORS, 3)).T
     lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
     candidates = np.clip(cv2.cvtColor(lab[None].astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1)
     some = np.ascontiguousarray(pixels[None, :: max(1, len(pixels) // 256)]) / 255

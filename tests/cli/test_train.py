@@ -59,10 +59,14 @@ def test_learning_rate_scales_with_the_batch(command, refusal, config, tmp_path:
     assert 'add auto_scale_lr=dict(base_batch_size=...)' in refusal(
         'train', config, '--auto-scale-lr'
     )
-    changes = ('auto_scale_lr.base_batch_size=20', 'param_scheduler=None')
+    changes = (
+        'optim_wrapper.optimizer.lr=2e-3',
+        'auto_scale_lr.base_batch_size=20',
+        'param_scheduler=None',
+    )
     assert command('train', config, '--auto-scale-lr', changes=changes)[0] == 0
     state = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=False)
-    # The batch is 5, the config's rate 2e-3.
+    # The batch is 5.
     assert state['optimizer']['param_groups'][0]['lr'] == pytest.approx(2e-3 * 5 / 20)
 
 

@@ -85,20 +85,21 @@ def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_whole(few, tmp_pa
     assert not (root / 'coco/train2017/old.jpg').exists()
 
 
-def _run(*args):
+def _run(*args, cwd=None):
     path = os.pathsep.join([str(REPO), os.environ.get('PYTHONPATH', '')])
     return subprocess.run(
         [sys.executable, str(REPO / 'tools/make_digit_scenes.py'), *map(str, args)],
         capture_output=True,
         text=True,
         env={**os.environ, 'PYTHONPATH': path},
+        cwd=cwd,
         check=False,
     )
 
 
-def test_the_command_makes_a_set(tmp_path):
+def test_the_command_makes_a_set_in_the_current_folder(tmp_path):
     counts = ['--cls-size=16', '--cls-train-per-digit=1', '--train-scenes=2', '--val-scenes=1']
-    done = _run(tmp_path / 'digits', *counts)
+    done = _run('digits', *counts, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert '2 train scenes' in done.stdout
     assert len(list((tmp_path / 'digits/coco/train2017').iterdir())) == 2

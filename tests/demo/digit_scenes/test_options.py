@@ -4,7 +4,7 @@ from demo.digit_scenes import CLASSES, PALETTE, SEG_CLASSES, DigitSceneOptions
 from mmdwnet.errors import UserError
 
 
-def test_ten_digits_and_the_ground_have_a_colour_each():
+def test_ten_digits_and_the_ground_have_a_color_each():
     assert len(CLASSES) == 10
     assert SEG_CLASSES[0] == 'ground'
     assert SEG_CLASSES[1:] == CLASSES
