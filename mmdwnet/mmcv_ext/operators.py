@@ -189,21 +189,9 @@ def roi_align_backward(
 ) -> None:
     """Compute the gradient of `roi_align_forward` with respect to the features.
 
-    Args:
-        grad_output: (K, C, aligned_height, aligned_width), gradient of the result.
-        rois: (K, 5), as in `roi_align_forward`.
-        argmax_y: Not used.
-        argmax_x: Not used.
-        grad_input: (N, C, H, W), receives the gradient of the features.
-        aligned_height: Bins per region, vertically.
-        aligned_width: Bins per region, horizontally.
-        spatial_scale: Feature pixels per image pixel.
-        sampling_ratio: Samples per bin and direction; 0 for one per feature pixel.
-        pool_mode: 1, average.
-        aligned: Whether pixel centers lie at half-integers.
-
-    Raises:
-        UserError: `pool_mode` is 0, max pooling, which torchvision's operator lacks.
+    It takes the arguments of `roi_align_forward`, but `grad_output`, (K, C, aligned_height,
+    aligned_width), for the gradient of the result, and `grad_input`, (N, C, H, W), which receives
+    the gradient of the features.
     """
     _check_average(pool_mode)
     dtype = _compute_dtype(grad_output, rois)
@@ -296,14 +284,9 @@ def roi_pool_backward(
 ) -> None:
     """Compute the gradient of `roi_pool_forward` with respect to the features.
 
-    Args:
-        grad_output: (K, C, pooled_height, pooled_width), gradient of the result.
-        rois: (K, 5), as in `roi_pool_forward`.
-        argmax: As written by `roi_pool_forward`.
-        grad_input: (N, C, H, W), contiguous, receives the gradient of the features.
-        pooled_height: Not used; read from the shape of `grad_output`.
-        pooled_width: Not used; read from the shape of `grad_output`.
-        spatial_scale: Not used; `argmax` has the positions.
+    It takes the arguments of `roi_pool_forward`, but `grad_output`, (K, C, pooled_height,
+    pooled_width), for the gradient of the result, and `grad_input`, (N, C, H, W) and contiguous,
+    which receives the gradient of the features.
     """
     valid = argmax >= 0
     roi, channel, _, _ = valid.nonzero(as_tuple=True)
@@ -333,13 +316,8 @@ def sigmoid_focal_loss_backward(
 ) -> None:
     """Compute the gradient of `sigmoid_focal_loss_forward` with respect to the logits.
 
-    Args:
-        input: (N, C), logits.
-        target: (N,), int64, as in `sigmoid_focal_loss_forward`.
-        weight: (C,) or empty, as in `sigmoid_focal_loss_forward`.
-        grad_input: (N, C), receives the gradient of each loss with respect to its logit.
-        gamma: As in `sigmoid_focal_loss_forward`.
-        alpha: As in `sigmoid_focal_loss_forward`.
+    It takes the arguments of `sigmoid_focal_loss_forward`, but `grad_input`, (N, C), which receives
+    the gradient of each loss with respect to its logit.
     """
     with torch.enable_grad():
         logits = input.detach().to(_compute_dtype(input)).requires_grad_()
