@@ -122,8 +122,8 @@ class DWNet(models.DWNet, Backbone):
         norm_cfg: Config of the norm layers in blocks, predictors and of the outputs; LayerNorms
             of the design stay what they are. Defaults to dict(type='BN').
         with_cp: As for `models.DWNet`. Defaults to False.
-        init_cfg: Initialization, as in mmengine. By default linear layers draw from a truncated
-            normal distribution of std 0.02, and all others keep torch's initialization.
+        init_cfg: Initialization, as in mmengine. By default linear layers draw from a normal
+            distribution of std 0.02, and all others keep torch's initialization.
 
     Raises:
         UserError: An argument has a value that no network can have.
@@ -181,8 +181,7 @@ class SwinMLP(models.SwinMLP, Backbone):
             and those inside are LayerNorms. Defaults to dict(type='LN').
         with_cp: As for `models.SwinMLP`. Defaults to False.
         init_cfg: Initialization, as in mmengine. By default linear layers and spatial MLPs draw
-            from a truncated normal distribution of std 0.02, and all others keep torch's
-            initialization.
+            from a normal distribution of std 0.02, and all others keep torch's initialization.
 
     Raises:
         UserError: An argument has a value that no network can have.
