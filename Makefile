@@ -15,8 +15,11 @@ INSTALLED := $(VENV)/mmdwnet-installed
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py
 
+# Most of the time goes into imports and compilers, which use one core: the tests run in as many
+# processes as there are cores, up to 4, as each takes 2 GB of memory.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" \
+		--numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

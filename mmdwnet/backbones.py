@@ -121,7 +121,7 @@ class DWNet(models.DWNet, Backbone):
             LayerNorms are not affected. Defaults to dict(type='BN').
         with_cp: See `models.DWNet`. Defaults to False.
         init_cfg: Initialization config of mmengine. By default, linear layers are drawn from a
-            truncated normal distribution with std 0.02, and other layers use torch's default.
+            normal distribution with std 0.02, and other layers use torch's default.
 
     Raises:
         UserError: An argument is invalid.
@@ -179,7 +179,7 @@ class SwinMLP(models.SwinMLP, Backbone):
             Defaults to dict(type='LN').
         with_cp: See `models.SwinMLP`. Defaults to False.
         init_cfg: Initialization config of mmengine. By default, linear layers and spatial MLPs are
-            drawn from a truncated normal distribution with std 0.02, and other layers use torch's
+            drawn from a normal distribution with std 0.02, and other layers use torch's
             default.
 
     Raises:

@@ -1,11 +1,36 @@
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 
+import mmengine.config.config
 import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from yapf.yapflib import yapf_api
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from the modules: mmengine's data sets call it, and there are many."""
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _formatted_once() -> Iterator[None]:
+    """Keep what yapf makes of a config: a Runner asks five times, which takes over a second."""
+    format_code, kept = yapf_api.FormatCode, {}
+
+    def format_once(text: str, **options: object) -> object:
+        if text not in kept:
+            kept[text] = format_code(text, **options)
+        return kept[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Where one family of mmengine looks for it, and where the other does.
+        patch.setattr(yapf_api, 'FormatCode', format_once)
+        patch.setattr(mmengine.config.config, 'FormatCode', format_once, raising=False)
+        yield
 
 
 @pytest.fixture

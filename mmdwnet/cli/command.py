@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 from mmdwnet.errors import UserError
 
 from .environment import LAUNCHERS
+from .families import check_families
 
 SCOPES = ('mmpretrain', 'mmdet', 'mmseg')
 
@@ -25,6 +26,7 @@ def run_command(function: Callable[[argparse.Namespace], object], args: argparse
         The exit code: 0, or 2 on bad input.
     """
     try:
+        check_families()
         function(args)
     except UserError as error:
         print(error, file=sys.stderr)

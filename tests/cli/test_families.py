@@ -1,10 +1,12 @@
 """Environments with OpenMMLab's packages of more than one family."""
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mmdwnet.cli.command import run_command
 from mmdwnet.cli.families import check_families
 from mmdwnet.errors import UserError
 
@@ -61,3 +63,13 @@ def test_families_in_different_folders_keep_their_files(install) -> None:
     install('site-packages', 'onedl-mmengine', 'onedl-mmcv')
     install('originals', 'mmengine', 'mmcv-lite')
     check_families()
+
+
+def test_commands_tell_before_they_do_anything(install, capsys: pytest.CaptureFixture) -> None:
+    install('site-packages', 'mmengine', 'onedl-mmengine')
+    done: list[Namespace] = []
+    assert run_command(done.append, Namespace(traceback=False)) == 2
+    assert not done
+    told = capsys.readouterr().err
+    assert 'mmengine and onedl-mmengine are both installed' in told
+    assert told.count('\n') == 1

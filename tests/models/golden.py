@@ -22,6 +22,7 @@ SWIN_MLP = 'swin_mlp_'
 class Golden:
     """A golden model: its inputs, and the outputs of the authors' code."""
 
+    name: str
     backbone: dict  # config
     state_dict: dict[str, Tensor]
     image: Tensor
@@ -33,6 +34,7 @@ def load(name: str) -> Golden:
     scalars = json.loads((ROOT / f'{name}.json').read_text())
     image = np.random.RandomState(scalars['input_seed']).standard_normal(scalars['input_shape'])
     return Golden(
+        name=name,
         backbone=_backbone(*name.split('_', 1)),
         state_dict={
             key: torch.from_numpy(_weight(key, shape, scalars['weight_seed']))

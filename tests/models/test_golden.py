@@ -46,45 +46,50 @@ class Classifier(torch.nn.Module):
         return self.head(self.backbone(x)[-1].mean((2, 3)))
 
 
-def build(name: str) -> tuple[torch.nn.Module, golden.Golden]:
-    """Build a model by name and load the authors' state dict strictly."""
-    expected = golden.load(name)
+@pytest.fixture(scope='module')  # as drawing the weights takes longer than the tests
+def expected(request: pytest.FixtureRequest) -> golden.Golden:
+    """A golden model, by its name."""
+    return golden.load(request.param)
+
+
+def build(expected: golden.Golden) -> torch.nn.Module:
+    """Build a golden model and load the authors' state dict into it, strictly."""
     model = backbone = MODELS.build(expected.backbone)
-    if name.startswith('cls'):
+    if expected.name.startswith('cls'):
         model = Classifier(backbone, backbone.norm.normalized_shape[0])
     weights = dict(expected.state_dict)
     head = {key: weights.pop(key) for key in list(weights) if key.startswith('head.')}
     backbone.load_state_dict(weights, strict=True)
     if head:
         model.head.load_state_dict({key.removeprefix('head.'): w for key, w in head.items()})
-    return model, expected
+    return model
 
 
-def train_once(name: str, dtype: torch.dtype) -> tuple[float, torch.nn.Module, golden.Golden]:
-    """Run forward and backward pass of the golden training step, without an update."""
-    model, expected = build(name)
+def train_once(expected: golden.Golden, dtype: torch.dtype) -> tuple[float, torch.nn.Module]:
+    """Take the golden training step: loss and backward, without an update."""
+    model = build(expected)
     out = model.to(dtype).train()(expected.image.to(dtype))
-    if name.startswith('cls'):
+    if expected.name.startswith('cls'):
         loss = F.cross_entropy(out, torch.tensor([1, 7]))
     else:
         loss = sum(o.square().mean() for o in out)
     loss.backward()
-    return loss.item(), model, expected
+    return loss.item(), model
 
 
-@pytest.mark.parametrize('name', CLASSIFIERS + SWIN_MLPS)
-def test_classifier(name):
-    model, expected = build(name)
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+@pytest.mark.parametrize('expected', CLASSIFIERS + SWIN_MLPS, indirect=True)
+def test_classifier(expected):
+    model = build(expected)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[expected.name]
     with torch.no_grad():
         logits = model.eval()(expected.image)
     np.testing.assert_allclose(logits.numpy(), expected.arrays['logits'], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize('name', DENSE)
-def test_dense(name):
-    model, expected = build(name)
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+@pytest.mark.parametrize('expected', DENSE, indirect=True)
+def test_dense(expected):
+    model = build(expected)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[expected.name]
     with torch.no_grad():
         outs = model.eval()(expected.image)
     assert len(outs) == 4
@@ -95,24 +100,24 @@ def test_dense(name):
         )
 
 
-@pytest.mark.parametrize('name', TRAINED)
-def test_loss_and_running_means(name):
-    loss, model, expected = train_once(name, torch.float32)
+@pytest.mark.parametrize('expected', TRAINED, indirect=True)
+def test_loss_and_running_means(expected):
+    loss, model = train_once(expected, torch.float32)
     assert loss == pytest.approx(expected.scalars['train_loss'], rel=1e-4)
     state = {key.removeprefix('backbone.'): v for key, v in model.state_dict().items()}
     means = {k.split('/')[1]: v for k, v in expected.arrays.items() if k.startswith('bn_mean')}
-    assert bool(means) == (name in CLASSIFIERS)
+    assert bool(means) == (expected.name in CLASSIFIERS)
     for key, mean in means.items():
         np.testing.assert_allclose(state[key].numpy(), mean, atol=1e-4, rtol=0, err_msg=key)
 
 
-@pytest.mark.parametrize('name', TRAINED)
-def test_gradient_norms(name):
-    # Compare the authors' float32 gradients with exact ones (float64), so that only theirs have
-    # rounding errors. The dynamic mixer's BN divides by the tiny difference between two pooled
-    # images here and amplifies them: 1.9% from the exact gradient, and 7% with other threads.
-    tolerance = 2e-2 if name == 'cls_dynamic_dwnet_tiny' else 1e-2
-    _, model, expected = train_once(name, torch.float64)
+@pytest.mark.parametrize('expected', TRAINED, indirect=True)
+def test_gradient_norms(expected):
+    # The authors' float32 gradients against exact ones (float64), so that the only rounding
+    # errors are theirs. The dynamic mixer's BN divides by the tiny difference between two pooled
+    # images here, which amplifies them: 1.9% off the exact gradient, and 7% on other threads.
+    tolerance = 2e-2 if expected.name == 'cls_dynamic_dwnet_tiny' else 1e-2
+    _, model = train_once(expected, torch.float64)
     ours = {
         key.removeprefix('backbone.'): parameter.grad.norm().item()
         for key, parameter in model.named_parameters()
