@@ -48,14 +48,7 @@ def root() -> Path:
 
 
 def metafiles(folder: Path) -> list[Path]:
-    """Find the metafiles that list the models.
-
-    Args:
-        folder: The folder of `model-index.yml`.
-
-    Returns:
-        The files.
-    """
+    """Find the metafiles that list the models."""
     return [folder / path for path in load(folder / INDEX)['Import']]
 
 
@@ -125,17 +118,7 @@ def _models() -> dict[str, Model]:
 
 
 def find_model(name: str) -> Model:
-    """Find a model.
-
-    Args:
-        name: One of `list_models()`.
-
-    Returns:
-        The model.
-
-    Raises:
-        UserError: There is no such model.
-    """
+    """Find a model."""
     if name not in _models():
         near = difflib.get_close_matches(name, _models(), n=3)
         meant = f'did you mean {" or ".join(near)}? ' if near else ''

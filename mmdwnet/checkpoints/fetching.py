@@ -15,23 +15,12 @@ from mmdwnet.errors import UserError
 
 
 def file_name(url: str) -> str:
-    """Return the name of the file behind an address, as torch hub does.
-
-    Args:
-        url: The address.
-
-    Returns:
-        Such as 'dwnet_tiny_224.pth'.
-    """
+    """Return the name of the file behind an address, as torch hub does."""
     return os.path.basename(urlparse(url).path)
 
 
 def cache_dir() -> Path:
-    """Return the folder where torch hub, and so mmengine, keeps checkpoints.
-
-    Returns:
-        The folder; it need not exist.
-    """
+    """Return the folder where torch hub, and so mmengine, keeps checkpoints."""
     return Path(torch.hub.get_dir()) / 'checkpoints'
 
 

@@ -1,4 +1,4 @@
-"""Check whether checkpoints fit a model."""
+"""Check that checkpoints fit a model; each check raises a UserError that says what does not."""
 
 import re
 
@@ -12,14 +12,7 @@ from .releases import SCHEME
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Check that the checkpoints named by a model's `init_cfg` exist and fit.
-
-    Args:
-        model: The model, built but not initialized.
-
-    Raises:
-        UserError: One does not.
-    """
+    """Check that the checkpoints named by a model's `init_cfg` exist and fit."""
     for module in model.modules():
         given = getattr(module, 'init_cfg', None) or []
         for init_cfg in [given] if isinstance(given, dict) else given:
@@ -29,41 +22,17 @@ def check_pretrained(model: nn.Module) -> None:
 
 
 def check_some_weights(path: str, model: nn.Module) -> None:
-    """Check that a checkpoint to start training from has weights for the model.
-
-    Args:
-        path: What `load` takes.
-        model: The model.
-
-    Raises:
-        UserError: It is missing or corrupt, or has nothing for the model.
-    """
+    """Check that a checkpoint to start training from has weights for the model."""
     _check_some(path, _weights(load(path)), model)
 
 
 def check_all_weights(path: str, model: nn.Module) -> None:
-    """Check that a checkpoint has exactly the weights of the model.
-
-    Args:
-        path: What `load` takes.
-        model: The model.
-
-    Raises:
-        UserError: It is missing or corrupt, or is of another model.
-    """
+    """Check that a checkpoint has exactly the weights of the model."""
     _check_all(path, _weights(load(path)), model)
 
 
 def check_resumable(path: str, model: nn.Module) -> None:
-    """Check that training can be resumed from a checkpoint.
-
-    Args:
-        path: What `load` takes.
-        model: The model.
-
-    Raises:
-        UserError: It is missing or corrupt, is of another model, or has only weights.
-    """
+    """Check that training can be resumed from a checkpoint."""
     if path.startswith(SCHEME):
         raise UserError(
             f'training cannot be resumed from {path}, which has weights and no training state: '

@@ -28,14 +28,7 @@ def differences(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int
 
 
 def some(keys: Collection[str]) -> str:
-    """Count keys and name the first of them.
-
-    Args:
-        keys: Any number of keys.
-
-    Returns:
-        Such as '28 keys (a, b, c, ...)'.
-    """
+    """Count keys and name the first of them."""
     more = ', ...' if len(keys) > _SHOWN else ''
     names = f' ({", ".join(list(keys)[:_SHOWN])}{more})' if keys else ''
     return f'{len(keys)} key{"" if len(keys) == 1 else "s"}{names}'

@@ -111,14 +111,7 @@ def identify(weights: Mapping[str, Tensor], source: str) -> Variant:
 
 
 def to_mm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert weights from the authors' keys to OpenMMLab's.
-
-    Args:
-        weights: Tensors by key, in the authors' naming.
-
-    Returns:
-        The same tensors in the same order.
-    """
+    """Convert weights from the authors' keys to OpenMMLab's."""
     if 'head.weight' not in weights:
         return dict(weights)
     return {
@@ -128,14 +121,7 @@ def to_mm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convert weights from OpenMMLab's keys to the authors': the reverse of `to_mm`.
-
-    Args:
-        weights: Tensors by key, in OpenMMLab's naming.
-
-    Returns:
-        The same tensors in the same order.
-    """
+    """Convert weights from OpenMMLab's keys to the authors': the reverse of `to_mm`."""
     if 'head.fc.weight' not in weights:
         return dict(weights)
     return {

@@ -96,15 +96,7 @@ def method(owner: object, name: object) -> None:
 
 
 def replace(read: object, seen: dict[int, tuple] | None = None) -> object:
-    """Replace the stand-ins in what was read by the arrays and histories they made.
-
-    Args:
-        read: What was read; its dicts and lists are changed in place.
-        seen: Containers met so far and their replacements, by id: a file may nest them in circles.
-
-    Returns:
-        The same without stand-ins.
-    """
+    """Replace the stand-ins in what was read by the arrays and histories they made."""
     seen = {} if seen is None else seen
     if isinstance(read, Array | History):
         return read.value

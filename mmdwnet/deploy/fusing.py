@@ -83,17 +83,7 @@ def replace(
 
 
 def find_backbones(model: nn.Module) -> list[DWNet]:
-    """Find the DWNets in a model.
-
-    Args:
-        model: The model.
-
-    Returns:
-        The DWNets, at least one.
-
-    Raises:
-        UserError: The model has none.
-    """
+    """Find the DWNets in a model."""
     found = [module for module in model.modules() if isinstance(module, DWNet)]
     if not found:
         raise UserError(

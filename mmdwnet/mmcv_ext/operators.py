@@ -354,17 +354,7 @@ _HOW_TO_COMPILE = (
 
 
 def missing_operator(name: str) -> Callable[..., NoReturn]:
-    """Return a stand-in for an operator that is missing: mmcv asks for all when it is imported.
-
-    Args:
-        name: Name of the operator.
-
-    Returns:
-        A function that raises `UserError` for any arguments.
-
-    Raises:
-        AttributeError: `name` begins with an underscore, as no operator's name does.
-    """
+    """Return a stand-in for an operator that is missing: mmcv asks for all when it is imported."""
     if name.startswith('_'):
         raise AttributeError(f'module mmcv._ext has no attribute {name!r}')
 

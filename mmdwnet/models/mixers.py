@@ -195,14 +195,7 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Return the scale and shift that a BN applies to each channel in evaluation mode.
-
-    Args:
-        norm: The BN, with running statistics.
-
-    Returns:
-        Scale and shift, each (C,).
-    """
+    """Return the scale and shift that a BN applies to each channel in evaluation mode."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
     if norm.weight is not None:
