@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmdwnet.errors import UserError
 from mmdwnet.models.dwnet import DWNet
 
-from .fusing import find_backbones, fuse, replace
+from .fusing import FusedBlock, find_backbones, fuse, replace
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -47,7 +47,7 @@ def compile(
             f'compile() needs a C++ compiler on the CPU, and there is no {compiler}: install it, '
             'or name another in the environment variable CXX'
         )
-    compiled = {
+    compiled: dict[nn.Module, nn.Module] = {
         backbone: CompiledBackbone(backbone, dtype, dynamic) for backbone in find_backbones(model)
     }
     return replace(model, compiled, inplace=True)
@@ -70,8 +70,8 @@ class CompiledBackbone(nn.Module):
         if dynamic:
             # Compile block by block, with symbolic height and width for each. In the whole network
             # they are nested roundings of the image size, which torch takes minutes to analyze.
-            for stage in backbone.layers:
-                for block in stage.blocks:
+            for block in backbone.modules():
+                if isinstance(block, FusedBlock):
                     block.compile(dynamic=True)
         else:
             backbone.compile(dynamic=False)

@@ -17,12 +17,11 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmdwnet.errors import UserError
 from mmdwnet.models.dwnet import DWBlock, DWNet, MixingBranch
 from mmdwnet.models.maps import LayerNorm2d, pad_to_multiple
-from mmdwnet.models.mixers import scale_and_shift
+from mmdwnet.models.mixers import fold, scale_and_shift
 
 
 @torch.no_grad()
@@ -131,15 +130,12 @@ class FusedBranch(nn.Module):
     def __init__(self, branch: MixingBranch) -> None:
         super().__init__()
         self.multiple = branch.multiple
-        self.conv0 = fuse_conv_bn_eval(branch.conv0, branch.bn0)
+        self.conv0 = fold(branch.conv0, branch.bn0)
         self.conv = branch.conv
-        self.conv2 = fuse_conv_bn_eval(branch.conv2, branch.bn2)
-        rectified = False
-        self.bn: nn.Module = nn.Identity()
-        if hasattr(self.conv, 'fuse'):
-            rectified = self.conv.fuse(branch.bn)
-        else:
-            self.bn = ChannelAffine(branch.bn)
+        self.conv2 = fold(branch.conv2, branch.bn2)
+        fuse_mixer = getattr(self.conv, 'fuse', None)
+        rectified = fuse_mixer is not None and fuse_mixer(branch.bn)
+        self.bn = nn.Identity() if fuse_mixer else ChannelAffine(branch.bn)
         self.relu = nn.Identity() if rectified else branch.relu
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,7 +152,7 @@ class ChannelAffine(nn.Module):
         norm: The BN.
     """
 
-    def __init__(self, norm: _BatchNorm) -> None:
+    def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         scale, shift = scale_and_shift(norm)
         self.scale: Tensor

@@ -26,7 +26,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mmdwnet.errors import UserError
 from mmdwnet.ops import (
@@ -53,21 +53,14 @@ class StaticMixer(DepthwiseConv2d):
         super().__init__(channels, kernel_size)
         self.fused = False
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, relu: bool = False) -> Tensor:
         """Mix positions: (N, C, H, W) to (N, C, H, W)."""
-        return super().forward(input, relu=self.fused)
+        return super().forward(input, relu or self.fused)
 
-    def fuse(self, norm: _BatchNorm) -> bool:
+    def fuse(self, norm: nn.Module) -> bool:
         """Fold the following BN and ReLU."""
-        self.weight, self.bias = fuse_conv_bn_weights(
-            self.weight,
-            self.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
-        )
+        folded = fold(self, norm)
+        self.weight, self.bias = folded.weight, folded.bias
         self.fused = True
         return True
 
@@ -115,9 +108,9 @@ class DynamicMixer(nn.Module):
         weight = self.conv2(hidden).view(n, c, self.kernel_size, self.kernel_size)
         return dynamic_depthwise_conv2d(x, weight, self.bias, relu=self.fused)
 
-    def fuse(self, norm: _BatchNorm) -> bool:
+    def fuse(self, norm: nn.Module) -> bool:
         """Fold the BN of the predictor, and the following BN and ReLU."""
-        self.conv1 = fuse_conv_bn_eval(self.conv1, self.bn)
+        self.conv1 = fold(self.conv1, self.bn)
         self.bn = nn.Identity()
         scale, shift = scale_and_shift(norm)
         assert self.conv2.bias is not None
@@ -178,10 +171,10 @@ class InhomogeneousMixer(nn.Module):
             x, weight, self.bias, scale=self.scale, relu=self.fused
         )
 
-    def fuse(self, norm: _BatchNorm) -> bool:
+    def fuse(self, norm: nn.Module) -> bool:
         """Fold the BN of the predictor, and the following BN and ReLU."""
         convolution, predictor_norm, relu = self.conv1
-        self.conv1 = nn.Sequential(fuse_conv_bn_eval(convolution, predictor_norm), relu)
+        self.conv1 = nn.Sequential(fold(convolution, predictor_norm), relu)
         self.scale, self.bias = scale_and_shift(norm)
         self.fused = True
         return True
@@ -194,8 +187,15 @@ MIXERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def scale_and_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+def fold(convolution: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    """Return the convolution that does what a convolution and a BN after it do in evaluation."""
+    assert isinstance(convolution, nn.Conv2d) and isinstance(norm, _BatchNorm)
+    return fuse_conv_bn_eval(convolution, norm)
+
+
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Return the scale and shift that a BN applies to each channel in evaluation mode."""
+    assert isinstance(norm, _BatchNorm)
     assert norm.running_mean is not None and norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
     if norm.weight is not None:

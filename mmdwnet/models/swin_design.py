@@ -189,6 +189,7 @@ class SwinDesign(nn.Module):
         x = self.patch_embed(x)
         outs = []
         for i, layer in enumerate(self.layers):
+            assert isinstance(layer, Stage)
             x = layer(x)
             if i in self.out_indices:
                 norm = self.get_submodule('norm' if self._classifies else f'norm{i}')

@@ -56,7 +56,7 @@ def seconds(step: Step, calls: int = 1) -> float:
     return timer() - start
 
 
-def saved_bytes(forward: Callable[[], Tensor], parameters: Iterable[Tensor]) -> int:
+def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
     """Counts what a forward pass keeps for the backward pass.
 
     Args:
