@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarking import model_steps  # noqa: F401  # its imports may log to stderr
 from benchmarking.operator_steps import OPERATORS, Size, prepare
 
 ROOT = Path(__file__).parents[3]
