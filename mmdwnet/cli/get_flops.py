@@ -1,4 +1,4 @@
-"""Counts the parameters and multiply-adds of a classifier, detector or segmentor."""
+"""Count the parameters and multiply-adds of a classifier, detector or segmentor."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -12,26 +12,12 @@ DEPTH = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Counts as the command line says.
-
-    Args:
-        argv: Arguments of the command; by default the process's.
-
-    Returns:
-        The exit code: 0, or 2 on bad input.
-    """
+    """Count as the command line says; return 0, or 2 on bad input."""
     return run_command(get_flops, parse_args(argv))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line.
-
-    Args:
-        argv: Arguments of the command; by default the process's.
-
-    Returns:
-        The command line, as `get_flops` takes it.
-    """
+    """Read the command line, by default the process's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -43,18 +29,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '512 2048 for segmentors, as in the paper]',
     )
     parser.add_argument(
-        '--by-module', action='store_true', help=f'print what modules take, {DEPTH} levels deep'
+        '--by-module',
+        action='store_true',
+        help=f'print costs by module, {DEPTH} levels deep',
     )
-    parser.add_argument('--depth', type=int, help='print what modules take, so many levels deep')
+    parser.add_argument('--depth', type=int, help='the same, to this many levels')
     add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def get_flops(args: argparse.Namespace) -> None:
-    """Counts, and prints the counts.
-
-    Args:
-        args: The command line, as `parse_args` reads it.
+    """Count, and print the counts.
 
     Raises:
         UserError: The input is bad.
@@ -69,7 +54,8 @@ def get_flops(args: argparse.Namespace) -> None:
         depth = DEPTH if args.by_module else 0
     height, width = complexity.shape
     print(f'{args.config}, for one image of {height} x {width} pixels (height x width)')
-    lines = [('module', 'parameters', 'multiply-adds'), *rows(complexity, cfg.model.type, depth)]
+    root = getattr(cfg.model.type, '__name__', cfg.model.type)  # a class or its name
+    lines = [('module', 'parameters', 'multiply-adds'), *rows(complexity, root, depth)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for name, *numbers in lines:
         cells = [name.ljust(widths[0])]
@@ -78,15 +64,12 @@ def get_flops(args: argparse.Namespace) -> None:
 
 
 def rows(complexity: Complexity, root: str, depth: int) -> Iterator[tuple[str, str, str]]:
-    """Writes out costs, those of modules indented below what they are part of.
+    """Yield name, parameters and multiply-adds of the model and its modules, indented by level.
 
     Args:
         complexity: The costs.
-        root: What to call the model.
+        root: Name of the model.
         depth: Levels of modules to show below the model; those that cost nothing are left out.
-
-    Yields:
-        Name, parameters and multiply-adds.
     """
     for path, cost in complexity.modules.items():
         level = path.count('.') + 1 if path else 0
