@@ -15,8 +15,16 @@ shift 3
 PYTHON=${PYTHON:-python}
 TEST=$(dirname "$0")/test.py
 
-# What is wrong is told once here, not by each process between torchrun's tracebacks.
+# Here, bad input is reported once; torchrun adds a traceback whenever its processes fail.
 LOCAL_WORLD_SIZE=$GPUS "$PYTHON" "$TEST" "$CONFIG" "$CHECKPOINT" "$@" --launcher pytorch --check
+export MMDWNET_CHECKED=1
+
+if [ -z "${OMP_NUM_THREADS:-}" ]; then
+    # Without a GPU, the processes share the cores; torchrun would give one thread to each.
+    OMP_NUM_THREADS=$("$PYTHON" -c "import torch
+print(1 if torch.cuda.is_available() else max(1, torch.get_num_threads() // $GPUS))")
+    export OMP_NUM_THREADS
+fi
 "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \

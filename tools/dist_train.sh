@@ -14,8 +14,16 @@ shift 2
 PYTHON=${PYTHON:-python}
 TRAIN=$(dirname "$0")/train.py
 
-# What is wrong is told once here, not by each process between torchrun's tracebacks.
+# Here, bad input is reported once; torchrun adds a traceback whenever its processes fail.
 LOCAL_WORLD_SIZE=$GPUS "$PYTHON" "$TRAIN" "$CONFIG" "$@" --launcher pytorch --check
+export MMDWNET_CHECKED=1
+
+if [ -z "${OMP_NUM_THREADS:-}" ]; then
+    # Without a GPU, the processes share the cores; torchrun would give one thread to each.
+    OMP_NUM_THREADS=$("$PYTHON" -c "import torch
+print(1 if torch.cuda.is_available() else max(1, torch.get_num_threads() // $GPUS))")
+    export OMP_NUM_THREADS
+fi
 "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \

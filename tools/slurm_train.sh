@@ -11,10 +11,9 @@ PARTITION=$1
 JOB_NAME=$2
 CONFIG=$3
 shift 3
-WORK_DIR=()
 if [ $# -gt 0 ] && [[ $1 != -* ]]; then
-    WORK_DIR=(--work-dir "$1")
-    shift
+    # Not an array of its own: bash before 4.4 takes an empty one for unset.
+    set -- --work-dir "$@"
 fi
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
@@ -29,5 +28,5 @@ srun -p "$PARTITION" \
     --cpus-per-task="${CPUS_PER_TASK:-5}" \
     --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$(dirname "$0")/train.py" "$CONFIG" "${WORK_DIR[@]}" "$@" ${PY_ARGS:-} \
+    "${PYTHON:-python}" -u "$(dirname "$0")/train.py" "$CONFIG" "$@" ${PY_ARGS:-} \
     --launcher slurm

@@ -1,1 +1,1 @@
-"""What the commands in `tools/` do."""
+"""The commands of `tools/`."""

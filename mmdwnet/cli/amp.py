@@ -2,7 +2,11 @@
 
 import torch
 from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 
+from mmdwnet.apis.building import resolve
+from mmdwnet.engine import GuardedOptimWrapper
 from mmdwnet.engine.precision import training_dtype
 from mmdwnet.errors import UserError
 
@@ -10,28 +14,29 @@ DTYPES = ('bfloat16', 'float16')
 
 
 def use_amp(cfg: Config, dtype: str) -> None:
-    """Makes a config train in mixed precision.
+    """Make a config train in mixed precision.
 
     Args:
         cfg: The config; its `optim_wrapper` becomes a `GuardedOptimWrapper`, in place.
         dtype: One of `DTYPES`, or 'auto' for bfloat16 where the device has it, else float16.
 
     Raises:
-        UserError: The device lacks the dtype, or the config has an optimiser wrapper of its own.
+        UserError: The device lacks the dtype, or the config has an optimizer wrapper of its own.
     """
     wrapper = cfg.optim_wrapper
-    given = wrapper.get('type', 'OptimWrapper')
-    if given not in ('OptimWrapper', 'AmpOptimWrapper', 'GuardedOptimWrapper'):
+    given = wrapper.get('type', OptimWrapper)
+    if resolve(OPTIM_WRAPPERS, given) not in (OptimWrapper, AmpOptimWrapper, GuardedOptimWrapper):
         raise UserError(
-            f'--amp takes the place of OptimWrapper, but the config has optim_wrapper.type={given}:'
-            ' leave --amp out and choose the precision in the config'
+            '--amp replaces OptimWrapper, but the config has optim_wrapper.type='
+            f'{getattr(given, "__name__", given)}: leave --amp out and choose the precision in the '
+            'config'
         )
     for key, default in (('loss_scale', 'dynamic'), ('use_fsdp', False)):
         value = wrapper.pop(key, default)
         if value != default:
             raise UserError(
-                f'--amp knows optim_wrapper.{key}={default} only, but the config has {value}: leave'
-                ' --amp out and choose the precision in the config'
+                f'--amp supports only optim_wrapper.{key}={default}, but the config has {value}: '
+                'leave --amp out and choose the precision in the config'
             )
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype == 'auto' and device == 'cpu':

@@ -1,12 +1,16 @@
 """What all commands share: their options, the config they read, and how they end."""
 
 import argparse
+import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS
 
+from mmdwnet.apis.building import resolve
 from mmdwnet.errors import UserError
 
 from .environment import LAUNCHERS
@@ -16,11 +20,11 @@ SCOPES = ('mmpretrain', 'mmdet', 'mmseg')
 
 
 def run_command(function: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
-    """Runs a command and turns bad input into one sentence on stderr.
+    """Run a command and report bad input in one sentence on stderr.
 
     Args:
-        function: What the command does.
-        args: Its command line.
+        function: The command. It sets `args.traceback` once errors are no longer its input's.
+        args: Its command line, with `traceback`, as from `add_traceback`.
 
     Returns:
         The exit code: 0, or 2 on bad input.
@@ -29,17 +33,22 @@ def run_command(function: Callable[[argparse.Namespace], object], args: argparse
         check_families()
         function(args)
     except UserError as error:
+        if args.traceback:
+            traceback.print_exc()
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that changes the config, for every command that reads one.
+def add_traceback(parser: argparse.ArgumentParser) -> None:
+    """Add the option that every command has."""
+    parser.add_argument(
+        '--traceback', action='store_true', help='on bad input, print where it was found, too'
+    )
 
-    Args:
-        parser: The command's parser.
-    """
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that reads a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -47,18 +56,17 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='changes to the config, such as optim_wrapper.optimizer.lr=0.001 or key="[1,2]"',
     )
+    add_traceback(parser)
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and testing have in common.
-
-    Args:
-        parser: The command's parser.
-    """
+    """Add the options that training and testing have in common."""
     parser.add_argument('--work-dir', help='folder of logs and results [work_dirs/CONFIG_NAME]')
     add_cfg_options(parser)
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='what starts us')
-    # Older launchers pass it; ours, torchrun, sets LOCAL_RANK instead.
+    parser.add_argument(
+        '--launcher', choices=LAUNCHERS, default='none', help='what starts the processes'
+    )
+    # Older launchers pass it; torchrun sets LOCAL_RANK instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
     parser.add_argument(
         '--check', action='store_true', help='only check config, data and checkpoint; write nothing'
@@ -66,13 +74,7 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Reads the config that a command line names, with its changes.
-
-    Args:
-        args: Has config and cfg_options.
-
-    Returns:
-        The config.
+    """Read the config that a command line names, with its changes and a `default_scope`.
 
     Raises:
         UserError: The config is missing, cannot be read, or is of none of the three tasks.
@@ -87,25 +89,21 @@ def read_config(args: argparse.Namespace) -> Config:
         raise UserError(
             f'the config {args.config} cannot be read: {type(error).__name__}: {error}'
         ) from error
-    if cfg.get('default_scope') not in SCOPES:
+    if cfg.get('default_scope') is None:
+        cfg.default_scope = _library(cfg.get('model'))
+    if cfg.default_scope not in SCOPES:
         raise UserError(
-            f'the config {args.config} has default_scope={cfg.get("default_scope")!r}: give one of '
+            f'the config {args.config} has default_scope={cfg.default_scope!r}: give one of '
             f'{SCOPES}, which decides between classification, detection and segmentation'
         )
     return cfg
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Reads the config that a command line names, with the shared options merged into it.
-
-    Args:
-        args: Has config and the shared options.
-
-    Returns:
-        The config, with `work_dir` and `launcher`.
+    """Read the config that a command line names, with the shared options merged into it.
 
     Raises:
-        UserError: The config is missing, cannot be read, or is of none of the three tasks.
+        UserError: As from `read_config`.
     """
     cfg = read_config(args)
     cfg.launcher = args.launcher
@@ -117,11 +115,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def require(cfg: Config, *keys: str) -> None:
-    """Sees to it that a config has what a command needs.
-
-    Args:
-        cfg: The config.
-        keys: Top-level keys.
+    """Check that a config has the top-level keys that a command needs.
 
     Raises:
         UserError: One of them is missing or None.
@@ -129,3 +123,11 @@ def require(cfg: Config, *keys: str) -> None:
     missing = [key for key in keys if cfg.get(key) is None]
     if missing:
         raise UserError(f'the config {cfg.filename} has no {", ".join(missing)}: add it')
+
+
+def _library(model: dict | None) -> str | None:
+    """Return the library that a model's class comes from, as configs of classes name no scope."""
+    kind = resolve(MODELS, (model or {}).get('type'))
+    bases = inspect.getmro(kind) if inspect.isclass(kind) else ()
+    libraries = [base.__module__.partition('.')[0] for base in bases]
+    return next((library for library in libraries if library in SCOPES), None)

@@ -1,4 +1,4 @@
-"""Predictions in a file, for evaluation elsewhere."""
+"""Predictions in a file, to be evaluated elsewhere."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,10 @@ from mmengine.evaluator import BaseMetric, DumpResults
 
 
 class DumpLabelMaps(DumpResults):
-    """Dumps a segmentor's label maps without the logits, which take hundreds of times the room."""
+    """Dump a segmentor's label maps without the logits, which take hundreds of times the space."""
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Takes up one batch.
-
-        Args:
-            data_batch: Not used.
-            data_samples: The predictions.
-        """
+        """Add the predictions of one batch."""
         super().process(
             data_batch,
             [{k: v for k, v in sample.items() if k != 'seg_logits'} for sample in data_samples],
@@ -22,14 +17,11 @@ class DumpLabelMaps(DumpResults):
 
 
 def dump_metric(scope: str, path: str) -> BaseMetric:
-    """Makes the metric that pickles a list of predictions, one dict per image.
+    """Make the metric that pickles a list of predictions, one dict per image.
 
     Args:
-        scope: 'mmpretrain', 'mmdet' (masks get run-length encoded) or 'mmseg'.
+        scope: 'mmpretrain', 'mmdet' (masks are run-length encoded) or 'mmseg'.
         path: The .pkl file.
-
-    Returns:
-        The metric.
     """
     if scope == 'mmdet':
         from mmdet.evaluation import DumpDetResults  # takes seconds, and only detectors need it

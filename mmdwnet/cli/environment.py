@@ -2,16 +2,19 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import all_gather_object, get_rank, init_dist
+from mmengine.utils.dl_utils import set_multi_processing
 from torch import distributed
 
 from mmdwnet.errors import UserError
 
-# Where each launcher tells: rank, number of processes, rank and number on this machine.
+# The variables in which each launcher passes rank, world size, local rank and local world size.
 _VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_NTASKS_PER_NODE'),
@@ -23,21 +26,19 @@ _VARIABLES = {
     ),
 }
 LAUNCHERS = ('none', *_VARIABLES)
-SYNC_BNS = ('SyncBN', 'SyncBatchNorm', 'MMSyncBN')
+# Set by tools/dist_*.sh once they have run the command with --check.
+CHECKED = 'MMDWNET_CHECKED'
 
 
 def local_processes(launcher: str, environment: Mapping[str, str]) -> int | None:
-    """Reads how many processes a launcher starts on this machine.
+    """Return how many processes a launcher starts on this machine, or None if it does not tell.
 
     Args:
         launcher: One of `LAUNCHERS`.
         environment: Environment variables.
 
-    Returns:
-        The number, or None where the launcher does not tell.
-
     Raises:
-        UserError: The number is none.
+        UserError: The number is less than 1.
     """
     if launcher == 'none':
         return 1
@@ -49,47 +50,37 @@ def local_processes(launcher: str, environment: Mapping[str, str]) -> int | None
     return int(given)
 
 
-def check_processes(processes: int | None, gpus: int) -> None:
-    """Refuses more processes than there are GPUs for.
+def check_processes(launcher: str, environment: Mapping[str, str], gpus: int) -> None:
+    """Refuse more processes than there are GPUs, if there are any.
 
     Args:
-        processes: Number of processes on this machine, or None if unknown.
-        gpus: Number of GPUs on this machine; 0 means that all run on the CPU.
+        launcher: One of `LAUNCHERS`.
+        environment: Environment variables.
+        gpus: Number of GPUs that this process sees.
 
     Raises:
-        UserError: There are GPUs, but too few.
+        UserError: There are too few GPUs, or the number of processes is less than 1.
     """
-    if gpus and processes is not None and processes > gpus:
+    processes = local_processes(launcher, environment)
+    # slurm can give each task GPUs that the other tasks do not see.
+    if gpus and launcher != 'slurm' and processes is not None and processes > gpus:
         raise UserError(
             f'{processes} processes were asked for, but this machine shows {gpus} GPU(s): start '
             f'at most {gpus}, or set CUDA_VISIBLE_DEVICES= to run on the CPU'
         )
 
 
-def replace_sync_bn(node: object) -> None:
-    """Makes each SyncBN of a config a BN, as SyncBN cannot run on the CPU.
-
-    Args:
-        node: The config or a part of it; changed in place.
-    """
-    if isinstance(node, dict):
-        if node.get('type') in SYNC_BNS:
-            node['type'] = 'BN'
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            replace_sync_bn(child)
+def checks_files(launcher: str) -> bool:
+    """Return whether this process is the one on its machine that checks data and folders."""
+    if launcher == 'none':
+        return True
+    return CHECKED not in os.environ and os.environ.get(_VARIABLES[launcher][2], '0') == '0'
 
 
 def adapt(cfg: Config) -> None:
-    """Makes a config fit for this machine: without CUDA, several processes use gloo.
-
-    Args:
-        cfg: The config with its `launcher`; changed in place.
-    """
+    """Adapt a config in place to this machine: without CUDA, several processes use gloo."""
     if cfg.launcher == 'none' or torch.cuda.is_available():
         return
-    replace_sync_bn(cfg.model)
     cfg.sync_bn = None
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
@@ -100,23 +91,18 @@ def adapt(cfg: Config) -> None:
 
 
 @contextmanager
-def processes(launcher: str) -> Iterator[None]:
-    """Connects this process with the others for as long as the context lasts.
-
-    mmengine does so itself where there is CUDA; without, it would ask for CUDA all the same.
+def processes(launcher: str, env_cfg: Mapping | None = None) -> Iterator[None]:
+    """Connect this process with the others within the context.
 
     Args:
         launcher: One of `LAUNCHERS`.
+        env_cfg: mmengine's config of the environment, of which `mp_cfg` and `dist_cfg` are used.
 
     Raises:
         UserError: The launcher did not start this process.
     """
     if launcher != 'none':
-        rank, world_size, local_rank = (_read(name) for name in _VARIABLES[launcher][:3])
-        if not torch.cuda.is_available():
-            os.environ['LOCAL_RANK'] = local_rank
-            _find_master(launcher)
-            distributed.init_process_group('gloo', rank=int(rank), world_size=int(world_size))
+        _connect(launcher, env_cfg or {})
     try:
         yield
         if distributed.is_initialized() and distributed.get_backend() == 'gloo':
@@ -126,6 +112,38 @@ def processes(launcher: str) -> Iterator[None]:
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+@contextmanager
+def agreement() -> Iterator[None]:
+    """Exit from all processes if bad input is found in one; the first to find it reports it."""
+    error = None
+    try:
+        yield
+    except UserError as found:
+        error = found
+    failed = all_gather_object(error is not None)
+    if error is not None and failed.index(True) == get_rank():
+        raise error
+    if any(failed):
+        sys.exit(2)
+
+
+def _connect(launcher: str, env_cfg: Mapping) -> None:
+    rank, world_size, local_rank = (_read(name) for name in _VARIABLES[launcher][:3])
+    if not torch.cuda.is_available():
+        # mmengine would ask for CUDA.
+        os.environ['LOCAL_RANK'] = local_rank
+        _find_master(launcher)
+        distributed.init_process_group('gloo', rank=int(rank), world_size=int(world_size))
+        return
+    set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
+    if launcher == 'slurm':
+        # mmengine takes it for the number of the GPU, but a task may see only GPUs of its own.
+        os.environ['SLURM_LOCALID'] = str(int(local_rank) % torch.cuda.device_count())
+    init_dist(launcher, **env_cfg.get('dist_cfg', {}))
+    if launcher == 'slurm':
+        os.environ['SLURM_LOCALID'] = local_rank
 
 
 def _read(name: str) -> str:
@@ -138,7 +156,7 @@ def _read(name: str) -> str:
 
 
 def _find_master(launcher: str) -> None:
-    """Sets MASTER_ADDR and MASTER_PORT where they are not, as mmengine does with CUDA."""
+    """Set MASTER_ADDR and MASTER_PORT where they are not set, as mmengine does with CUDA."""
     os.environ.setdefault('MASTER_PORT', '29500')
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         nodes = ['scontrol', 'show', 'hostnames', _read('SLURM_NODELIST')]

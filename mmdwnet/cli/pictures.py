@@ -12,13 +12,13 @@ _VISUALIZERS = {
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Makes a config draw all test predictions into a folder.
+    """Make a config draw all test predictions into a folder.
 
     Args:
         cfg: The config; changed in place.
-        folder: Gets one picture per image; mmseg's lie in vis_data/vis_image below it.
+        folder: For one picture per image; mmseg puts them into vis_data/vis_image below it.
     """
-    # mmdet would take a relative path to be below the work dir.
+    # mmdet takes a relative path as relative to the work dir.
     folder = str(Path(folder).absolute())
     visualizer: dict = dict(type=_VISUALIZERS[cfg.default_scope], name='visualizer')
     visualizer.update(cfg.get('visualizer') or {})

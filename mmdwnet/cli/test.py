@@ -1,46 +1,31 @@
-"""Tests a classifier, detector or segmentor from its config and a checkpoint."""
+"""Test a classifier, detector or segmentor from its config and a checkpoint."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
+from mmengine.registry import MODELS, DefaultScope
 
-from mmdwnet.apis.building import build_model
 from mmdwnet.checkpoints import fitting
 from mmdwnet.checkpoints.loading import as_data
-from mmdwnet.checkpoints.reading import check_exists
 from mmdwnet.deploy import fuse
 from mmdwnet.errors import UserError
 
-from . import checks, environment
+from . import environment
 from .command import add_shared_options, load_config, require, run_command
 from .dump import dump_metric
 from .pictures import draw_into
+from .preflight import Built, make_runner, preflight
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Tests as the command line says.
-
-    Args:
-        argv: Arguments of the command; by default the process's.
-
-    Returns:
-        The exit code: 0, or 2 on bad input.
-    """
+    """Test as the command line says; return 0, or 2 on bad input."""
     return run_command(test, parse_args(argv))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line.
-
-    Args:
-        argv: Arguments of the command; by default the process's.
-
-    Returns:
-        The command line, as `test` takes it.
-    """
+    """Read the command line, by default the process's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of the model that the config describes')
@@ -56,44 +41,36 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@as_data()
 def test(args: argparse.Namespace) -> dict[str, float]:
-    """Checks everything, then tests.
-
-    Args:
-        args: The command line, as `parse_args` reads it.
-
-    Returns:
-        The metrics by name; none if there was only a check.
+    """Check everything, then test, and return the metrics by name (none with --check).
 
     Raises:
         UserError: The input is bad; nothing has been written then.
     """
     cfg = testing_config(args)
-    check(cfg, args)
-    if args.tta:
-        use_tta(cfg)
-    if args.fuse:
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='FuseHook')]
-    if args.check:
-        print(f'{args.checkpoint} can be tested')
-        return {}
-    with environment.processes(cfg.launcher):
-        runner = Runner.from_cfg(cfg)
-        if args.out is not None:
-            Path(args.out).absolute().parent.mkdir(parents=True, exist_ok=True)
-            runner.test_evaluator.metrics.append(dump_metric(cfg.default_scope, args.out))
-        return runner.test()
+    with as_data() as read:
+        if args.check:
+            check(cfg, args)
+            print(f'{args.checkpoint} can be tested')
+            return {}
+        with environment.processes(cfg.launcher, cfg.get('env_cfg')):
+            with environment.agreement():
+                built = check(cfg, args)
+            if args.tta:
+                use_tta(cfg, built)
+            if args.fuse:
+                cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='FuseHook')]
+            with environment.agreement():
+                runner = make_runner(cfg, built, read)
+                if args.out is not None:
+                    Path(args.out).absolute().parent.mkdir(parents=True, exist_ok=True)
+                    runner.test_evaluator.metrics.append(dump_metric(cfg.default_scope, args.out))
+            args.traceback = True  # from here on, not only the input can be at fault
+            return runner.test()
 
 
 def testing_config(args: argparse.Namespace) -> Config:
-    """Reads the config and merges the command line into it, but for test-time augmentation.
-
-    Args:
-        args: The command line, as `parse_args` reads it.
-
-    Returns:
-        The config, ready for mmengine's Runner.
+    """Read the config and merge the command line into it, except for `use_tta`.
 
     Raises:
         UserError: Config or options are bad.
@@ -110,43 +87,27 @@ def testing_config(args: argparse.Namespace) -> Config:
         require(cfg, 'tta_model', 'tta_pipeline')
         if args.show_dir is not None and cfg.default_scope == 'mmpretrain':
             raise UserError(
-                "--show-dir cannot be had with --tta: mmpretrain's VisualizationHook draws single "
+                "--show-dir does not work with --tta: mmpretrain's VisualizationHook draws single "
                 'images, not their variants; leave one of the two out'
             )
     environment.adapt(cfg)
     return cfg
 
 
-def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Finds what would stop the test, before anything is written.
-
-    Args:
-        cfg: The testing config.
-        args: The command line, as `parse_args` reads it.
-
-    Raises:
-        UserError: Something would.
-    """
-    checks.check_processes(cfg)
-    checks.check_folder(cfg.work_dir)
-    if args.show_dir is not None:
-        checks.check_folder(args.show_dir)
-    if args.out is not None:
-        checks.check_file(args.out)
-    check_exists(args.checkpoint)
-    checks.check_data(cfg, 'test')
-    model = build_model(cfg)
-    fitting.check_all_weights(args.checkpoint, model)
+def check(cfg: Config, args: argparse.Namespace) -> Built:
+    """Raise a UserError on what would stop the test; return its model."""
+    folders = [args.show_dir] if args.show_dir is not None else []
+    built = preflight(cfg, ['test'], folders, [args.out] if args.out is not None else [])
+    fitting.check_all_weights(args.checkpoint, built.model)
     if args.fuse:
-        fuse(model.eval(), inplace=True)
+        fuse(built.model.eval())
+    return built
 
 
-def use_tta(cfg: Config) -> None:
-    """Wraps the model of a config into its `tta_model`, fed by its `tta_pipeline`.
-
-    Args:
-        cfg: The config; changed in place.
-    """
+def use_tta(cfg: Config, built: Built) -> None:
+    """Wrap a model, and its config, into the config's `tta_model`, fed by `tta_pipeline`."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        built.model = MODELS.build(cfg.tta_model, default_args=dict(module=built.model))
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:

@@ -1,42 +1,28 @@
-"""Trains a classifier, detector or segmentor from its config."""
+"""Train a classifier, detector or segmentor from its config."""
 
 import argparse
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import find_latest_checkpoint
 
-from mmdwnet.apis.building import build_model
 from mmdwnet.checkpoints import fitting
 from mmdwnet.checkpoints.loading import as_data
 from mmdwnet.errors import UserError
 
-from . import checks, environment
+from . import environment
 from .amp import DTYPES, use_amp
 from .command import add_shared_options, load_config, require, run_command
+from .preflight import Built, check_last_batch, make_runner, needs_two, preflight
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains as the command line says.
-
-    Args:
-        argv: Arguments of the command; by default the process's.
-
-    Returns:
-        The exit code: 0, or 2 on bad input.
-    """
+    """Train as the command line says; return 0, or 2 on bad input."""
     return run_command(train, parse_args(argv))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line.
-
-    Args:
-        argv: Arguments of the command; by default the process's.
-
-    Returns:
-        The command line, as `train` takes it.
-    """
+    """Read the command line, by default the process's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -44,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or (no value, or auto) from the last in the work dir',
+        help='resume from this checkpoint, or (no value, or auto) from the last in the work dir',
     )
     parser.add_argument(
         '--amp',
@@ -63,32 +49,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Checks everything, then trains.
-
-    Args:
-        args: The command line, as `parse_args` reads it.
+    """Check everything, then train.
 
     Raises:
         UserError: The input is bad; nothing has been written then.
     """
     cfg = training_config(args)
-    with as_data():
-        check(cfg)
+    with as_data() as read:
         if args.check:
+            check(cfg)
             print(f'{args.config} can be trained')
             return
-        with environment.processes(cfg.launcher):
-            Runner.from_cfg(cfg).train()
+        with environment.processes(cfg.launcher, cfg.get('env_cfg')):
+            with environment.agreement():
+                built = check(cfg)
+            with environment.agreement():
+                runner = make_runner(cfg, built, read)
+                check_last_batch(runner, built.model)
+            args.traceback = True  # from here on, not only the input can be at fault
+            runner.train()
 
 
 def training_config(args: argparse.Namespace) -> Config:
-    """Reads the config and merges the command line into it.
-
-    Args:
-        args: The command line, as `parse_args` reads it.
-
-    Returns:
-        The config, ready for mmengine's Runner.
+    """Read the config and merge the command line into it, ready for mmengine's Runner.
 
     Raises:
         UserError: Config or options are bad.
@@ -96,7 +79,7 @@ def training_config(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.resume == 'auto':
-        # Without a checkpoint yet, training starts as the config says, from its load_from too.
+        # Without a checkpoint yet, training starts as the config says, from its load_from if any.
         latest = find_latest_checkpoint(cfg.work_dir)
         cfg.resume = latest is not None
         cfg.load_from = latest or cfg.get('load_from')
@@ -108,7 +91,7 @@ def training_config(args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UserError(
-                f'--auto-scale-lr needs to know the batch size that the learning rate of '
+                '--auto-scale-lr needs the batch size that the learning rate of '
                 f'{args.config} is meant for: add auto_scale_lr=dict(base_batch_size=...) to it'
             )
         cfg.auto_scale_lr.enable = True
@@ -116,24 +99,21 @@ def training_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def check(cfg: Config) -> None:
-    """Finds what would stop the training, before anything is written.
-
-    Args:
-        cfg: The training config.
-
-    Raises:
-        UserError: Something would.
-    """
-    checks.check_processes(cfg)
-    checks.check_folder(cfg.work_dir)
-    checks.check_data(cfg, 'train', *(['val'] if cfg.get('val_cfg') is not None else []))
-    model = build_model(cfg)
+def check(cfg: Config) -> Built:
+    """Raise a UserError on what would stop the training; return its model."""
+    built = preflight(cfg, ['train', *(['val'] if cfg.get('val_cfg') is not None else [])])
+    model = built.model
     fitting.check_pretrained(model)
-    checks.check_batch(model, cfg.train_dataloader.get('batch_size'), cfg.launcher != 'none')
+    alone = cfg.launcher == 'none' and cfg.train_dataloader.get('batch_size') == 1
+    if alone and needs_two(model, distributed=False):
+        raise UserError(
+            'the dynamic mixer cannot train on a batch of one image per process: use a batch of '
+            "two or more, or norm_cfg=dict(type='SyncBN') with several processes"
+        )
     if cfg.get('resume'):
         checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
         if checkpoint is not None:
             fitting.check_resumable(checkpoint, model)
     elif cfg.get('load_from'):
         fitting.check_some_weights(cfg.load_from, model)
+    return built

@@ -1,4 +1,4 @@
-"""Updates of parameters in any precision, safe from batches that went wrong."""
+"""Parameter updates in any precision, which skip batches that are not finite."""
 
 import logging
 import math
@@ -22,17 +22,17 @@ from .precision import training_dtype
 
 @OPTIM_WRAPPERS.register_module()
 class GuardedOptimWrapper(OptimWrapper):
-    """Trains in mixed precision or none, and drops batches whose loss or gradients are not finite.
+    """Train in mixed precision or none; drop batches whose loss or gradients are not finite.
 
-    A dropped batch leaves no trace in the model: no step is taken, and the buffers, such as the
-    statistics of BNs, return to what they were before it. With gradient accumulation all that was
-    accumulated is dropped. All processes of a distributed run decide alike. Steps that float16's
-    loss scale makes too large count as dropped, and lower the scale as usual.
+    A dropped batch leaves no trace in the model: no step is taken, and the buffers, such as BN
+    statistics, are restored. With gradient accumulation, all that was accumulated is dropped. All
+    processes of a distributed run decide alike. Steps that overflow because of float16's loss scale
+    count as dropped and lower the scale as usual.
 
-    The log shows the gradients' norm and the number of dropped batches; each drop is warned of.
+    The log shows the gradient norm and the number of dropped batches, with a warning for each.
 
-    Source: the authors' classification loop, which skips such batches; they found float16 to need
-    it. Restoring the buffers is ours: an infinite activation would ruin a BN's statistics for good.
+    Source: the authors' classification loop, which skips such batches, as float16 needs it. The
+    buffers are our addition: an infinite activation would ruin BN statistics for good.
 
     Args:
         dtype: What convolutions and matrix products are computed in: 'float32', 'bfloat16',
@@ -53,7 +53,7 @@ class GuardedOptimWrapper(OptimWrapper):
         device = self.optimizer.param_groups[0]['params'][0].device
         self.dtype = training_dtype(dtype, device.type)
         print_log(f'{type(self).__name__} trains in {self.dtype}', logger='current')
-        # Where there is nothing to scale, it passes everything through.
+        # Disabled, it passes everything through.
         self.loss_scaler = GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.max_dropped_in_a_row = max_dropped_in_a_row
         self.dropped = 0
@@ -64,11 +64,7 @@ class GuardedOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Holds while the loss is computed.
-
-        Args:
-            model: The model in training.
-        """
+        """Enter the precision in which the loss of `model` is computed."""
         if self._buffers is None:
             self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         autocast = torch.autocast(
@@ -78,20 +74,12 @@ class GuardedOptimWrapper(OptimWrapper):
             yield
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Adds the gradients of a loss to the parameters'.
-
-        Args:
-            loss: Scalar.
-            **kwargs: Passed on to `Tensor.backward`.
-        """
+        """Accumulate the gradients of a scalar loss; `kwargs` go to `Tensor.backward`."""
         self._loss = self._loss + loss.detach()
         super().backward(self.loss_scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
-        """Updates the parameters, or drops the batch.
-
-        Args:
-            **kwargs: Passed on to the optimizer's `step`.
+        """Update the parameters, or drop the batch; `kwargs` go to the optimizer's `step`.
 
         Raises:
             UserError: More batches were dropped in a row than are allowed.
@@ -99,7 +87,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self.loss_scaler.unscale_(self.optimizer)
         norm = self._clip_grad()
         bad = ~torch.stack([self._loss, norm.to(self._loss)]).isfinite()
-        # Gradients are the same in all processes, but a loss is each process's own.
+        # Gradients are the same in all processes, losses are not.
         bad = bad.int()
         all_reduce(bad, 'max')
         bad_loss, bad_gradients = bad.tolist()
@@ -122,11 +110,7 @@ class GuardedOptimWrapper(OptimWrapper):
             )
 
     def state_dict(self) -> dict:
-        """Returns the state of optimizer, loss scale and counts.
-
-        Returns:
-            The optimizer's state, with `dropped` and, for float16, `loss_scaler` beside it.
-        """
+        """Return the optimizer's state with `dropped` and, for float16, `loss_scaler`."""
         state: dict = super().state_dict()
         state['dropped'] = dict(total=self.dropped, in_a_row=self.dropped_in_a_row)
         if self.loss_scaler.is_enabled():
@@ -134,11 +118,7 @@ class GuardedOptimWrapper(OptimWrapper):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Takes up the state of a run, with this wrapper or with one of mmengine's.
-
-        Args:
-            state_dict: The state.
-        """
+        """Load a state of this wrapper or of one of mmengine's."""
         state = dict(state_dict)
         dropped = state.pop('dropped', dict(total=0, in_a_row=0))
         self.dropped, self.dropped_in_a_row = dropped['total'], dropped['in_a_row']
@@ -147,7 +127,7 @@ class GuardedOptimWrapper(OptimWrapper):
         super().load_state_dict(state)
 
     def _clip_grad(self) -> Tensor:
-        """Clips the gradients if that is asked for; returns their norm from before."""
+        """Clip the gradients if configured; return their norm before clipping."""
         parameters = [
             parameter
             for group in self.optimizer.param_groups
@@ -162,7 +142,7 @@ class GuardedOptimWrapper(OptimWrapper):
         return norm
 
     def _drop(self, what: str) -> None:
-        """Undoes what a batch did to the model, and tells of it."""
+        """Undo what a batch did to the model, and warn."""
         with torch.no_grad():
             for buffer, before in self._buffers or ():
                 buffer.copy_(before)

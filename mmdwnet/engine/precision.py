@@ -8,15 +8,12 @@ DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.floa
 
 
 def training_dtype(name: str, device: str) -> torch.dtype:
-    """Finds the dtype that convolutions and matrix products of a training run are computed in.
+    """Return the dtype that convolutions and matrix products of a training run are computed in.
 
     Args:
         name: 'float32', 'bfloat16', 'float16', or 'auto': on a GPU bfloat16 where it has that, else
             float16; on the CPU float32, as the rest is slower there.
         device: Type of the model's device, such as 'cuda' or 'cpu'.
-
-    Returns:
-        The dtype.
 
     Raises:
         UserError: There is no such dtype, or the device cannot train in it.

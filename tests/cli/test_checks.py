@@ -2,7 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mmdet.datasets import CocoDataset
 from mmengine.config import Config
+from mmpretrain.datasets import CustomDataset, ImageNet
 
 from mmdwnet.cli.checks import check_data
 from mmdwnet.errors import UserError
@@ -29,14 +31,14 @@ def test_pictures_without_class_folders_are_refused(refusal, config, data_root: 
 
 
 @pytest.mark.parametrize(
-    ('scope', 'layout'),
+    ('scope', 'kind', 'prefix', 'layout'),
     [
-        ('mmdet', 'annotations/instances_{train,val}2017.json'),
-        ('mmseg', 'annotations/{training,validation}/*.png'),
+        ('mmdet', 'CocoDataset', 'img', 'annotations/instances_{train,val}2017.json'),
+        ('mmseg', 'ADE20KDataset', 'img_path', 'annotations/{training,validation}/*.png'),
     ],
 )
-def test_layout_of_dense_data_is_told_within_wrappers(tmp_path: Path, scope, layout):
-    inner = dict(data_root=str(tmp_path / 'nowhere'), ann_file='a.json', data_prefix=dict(img='x'))
+def test_layout_of_dense_data_is_told_within_wrappers(tmp_path: Path, scope, kind, prefix, layout):
+    inner = dict(type=kind, data_root=str(tmp_path / 'nowhere'), data_prefix={prefix: 'x'})
     wrapped = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=[inner]))
     cfg = Config(dict(default_scope=scope, train_dataloader=dict(dataset=wrapped)))
     with pytest.raises(UserError, match='nowhere does not exist') as error:
@@ -47,7 +49,12 @@ def test_layout_of_dense_data_is_told_within_wrappers(tmp_path: Path, scope, lay
 def test_missing_annotations_are_refused(tmp_path: Path):
     (tmp_path / 'x').mkdir()
     (tmp_path / 'x' / '0.jpg').touch()
-    inner = dict(data_root=str(tmp_path), ann_file='a.json', data_prefix=dict(img='x'))
+    inner = dict(
+        type='CocoDataset',
+        data_root=str(tmp_path),
+        ann_file='a.json',
+        data_prefix=dict(img='x'),
+    )
     cfg = Config(dict(default_scope='mmdet', test_dataloader=dict(dataset=inner)))
     with pytest.raises(UserError, match=r'a\.json does not exist'):
         check_data(cfg, 'test')
@@ -58,8 +65,106 @@ def test_missing_annotations_are_refused(tmp_path: Path):
 
 
 def test_missing_annotations_of_a_metric_are_refused(refusal, config):
-    said = refusal('train', config, changes=('val_evaluator.ann_file=nowhere.json',))
+    changes = ('val_evaluator.type=mmdet.CocoMetric', 'val_evaluator.ann_file=nowhere.json')
+    said = refusal('train', config, changes=changes)
     assert 'nowhere.json does not exist; set val_evaluator.ann_file' in said
+
+
+class OwnDataset(CocoDataset):
+    """Finds its files in its own way."""
+
+    def load_data_list(self) -> list[dict]:
+        return []
+
+
+class OwnOptions(CustomDataset):
+    """Has options that decide where its files are."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(data_root=f'v{version}')
+
+
+@pytest.mark.parametrize(
+    ('scope', 'dataset'),
+    [
+        ('mmpretrain', dict(type='CIFAR10', data_root='nowhere', split='train')),
+        ('mmpretrain', dict(type='CUB', data_root='nowhere', split='train')),
+        ('mmpretrain', dict(type=OwnOptions, version=3)),
+        ('mmpretrain', dict(type='ImageNet', data_root='s3://nowhere', split='train')),
+        ('mmpretrain', dict(type='ImageNet', data_root='{root}', split='train')),
+        ('mmpretrain', dict(type=ImageNet, data_prefix='{root}/train', data_root='')),
+        (
+            'mmpretrain',
+            dict(type='CustomDataset', data_prefix='{root}/train/flat', with_label=False),
+        ),
+        ('mmdet', dict(type=OwnDataset, data_root='nowhere', ann_file='a.json')),
+        (
+            'mmdet',
+            dict(
+                type='CocoDataset',
+                data_root='nowhere',
+                ann_file='{root}/a.json',
+                data_prefix=dict(img='{root}/train'),
+            ),
+        ),
+        (
+            'mmdet',
+            dict(type=CocoDataset, data_root=None, ann_file='{root}/a.json', data_prefix=dict()),
+        ),
+        (
+            'mmdet',
+            dict(
+                type='CocoDataset',
+                data_root='nowhere',
+                backend_args=dict(backend='petrel'),
+                ann_file='a.json',
+            ),
+        ),
+        (
+            'mmdet',
+            dict(
+                type='ConcatDataset',
+                datasets=[dict(type='CocoDataset', ann_file='{root}/a.json')] * 2,
+            ),
+        ),
+        (
+            'mmseg',
+            dict(
+                type='ADE20KDataset',
+                data_root='{root}',
+                ann_file='splits/a.txt',
+                data_prefix=dict(img_path='train', seg_map_path='train'),
+            ),
+        ),
+        ('mmseg', dict(type='ADE20KDataset', data_prefix=dict(img_path='{root}/train'))),
+    ],
+)
+def test_what_is_valid_upstream_is_not_refused(data_root: Path, monkeypatch, scope, dataset):
+    monkeypatch.chdir(data_root)
+    for name in ('a.json', 'splits/a.txt', 'train/flat/a.png'):
+        (data_root / name).parent.mkdir(exist_ok=True)
+        (data_root / name).touch()
+
+    def fill(node):
+        if isinstance(node, dict):
+            return {key: fill(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [fill(each) for each in node]
+        return node.replace('{root}', str(data_root)) if isinstance(node, str) else node
+
+    check_data(
+        Config(dict(default_scope=scope, train_dataloader=dict(dataset=fill(dataset)))), 'train'
+    )
+
+
+def test_labels_of_test_images_are_not_needed(data_root: Path):
+    prefix = dict(img_path='train', seg_map_path='nowhere')
+    inner = dict(type='ADE20KDataset', data_root=str(data_root), data_prefix=prefix)
+    loader = dict(dataset=inner)
+    cfg = Config(dict(default_scope='mmseg', train_dataloader=loader, test_dataloader=loader))
+    check_data(cfg, 'test')
+    with pytest.raises(UserError, match='nowhere does not exist'):
+        check_data(cfg, 'train')
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_tta_needs_a_config_for_it(refusal, config, checkpoint: Path):
 def test_tta_is_not_drawn_by_mmpretrain(refusal, config, checkpoint: Path, tmp_path: Path):
     changes = ('tta_model.type=AverageClsScoreTTA', 'tta_pipeline.0.type=LoadImageFromFile')
     args = (str(checkpoint), '--tta', '--show-dir', str(tmp_path / 'shown'))
-    assert '--show-dir cannot be had with --tta' in refusal('test', config, *args, changes=changes)
+    assert '--show-dir does not work with --tta' in refusal('test', config, *args, changes=changes)
 
 
 def test_tta_averages_an_image_and_its_mirror(command, config, checkpoint: Path, tmp_path: Path):

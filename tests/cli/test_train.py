@@ -2,8 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import MODELS
+from mmpretrain.models import LinearClsHead
 
 from mmdwnet.cli.train import parse_args, training_config
+from mmdwnet.errors import UserError
 
 
 def logs(work_dir: Path) -> str:
@@ -70,12 +73,27 @@ def test_learning_rate_scales_with_the_batch(command, refusal, config, tmp_path:
     assert state['optimizer']['param_groups'][0]['lr'] == pytest.approx(2e-3 * 5 / 20)
 
 
-def test_dynamic_mixer_on_a_last_single_image_stops_with_its_sentence(command, config):
-    changes = ('model.backbone.mixer=dynamic', 'train_dataloader.batch_size=3')
+@pytest.mark.parametrize('batch_size', [3, 9])
+def test_dynamic_mixer_on_a_last_single_image_is_refused(
+    command, config, tmp_path: Path, batch_size
+):
+    changes = (
+        'model.backbone.mixer=dynamic',
+        f'train_dataloader.batch_size={batch_size}',
+        'default_hooks.logger.interval=1',
+    )
     code, stderr = command('train', config, changes=changes)
     assert code == 2
-    assert 'use a batch of two or more' in stderr
+    said = stderr.strip().splitlines()[-1]
+    assert f'one image per process (10 in batches of {batch_size})' in said
+    assert 'set drop_last=True' in said and 'another batch_size' in said
     assert 'Traceback' not in stderr
+    assert 'Epoch(train)' not in logs(tmp_path / 'work')
+
+
+def test_dynamic_mixer_trains_without_the_last_batch(command, config):
+    changes = ('model.backbone.mixer=dynamic', 'train_dataloader.batch_size=3')
+    assert command('train', config, changes=(*changes, 'train_dataloader.drop_last=True'))[0] == 0
 
 
 def test_grey_images_stop_with_their_sentence(command, config, tmp_path: Path):
@@ -87,6 +105,28 @@ def test_grey_images_stop_with_their_sentence(command, config, tmp_path: Path):
     )
     code, stderr = command('train', config, changes=changes)
     assert code == 2
-    assert 'DWNet got an input of shape (5, 1, 64, 64), but takes images as (N, 3, H, W)' in stderr
-    assert 'Traceback' not in stderr
+    said = stderr.strip().splitlines()[-1]
+    assert said.startswith('DWNet got an input of shape (5, 1, 64, 64), but takes images as (N, 3,')
+    assert 'Traceback' in stderr  # once training runs, the fault may be in any module
     assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_errors_of_a_users_module_keep_their_traceback(command, config):
+    @MODELS.register_module(force=True)
+    class FaultyHead(LinearClsHead):
+        def loss(self, *args: object, **kwargs: object) -> dict:
+            raise UserError('a word from the head')
+
+    code, stderr = command('train', config, changes=('model.head.type=FaultyHead',))
+    assert code == 2
+    assert 'in loss\n' in stderr
+    assert stderr.strip().splitlines()[-1] == 'a word from the head'
+
+
+def test_traceback_of_bad_input_is_shown_when_asked_for(command, config):
+    changes = ('model.backbone.arch=giant',)
+    for options, shown in (((), False), (('--traceback',), True)):
+        code, stderr = command('train', config, *options, changes=changes)
+        assert code == 2
+        assert ('Traceback' in stderr) is shown
+        assert 'giant' in stderr.strip().splitlines()[-1]

@@ -64,7 +64,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
 
 @pytest.fixture
 def released(release: Path, cache: Path, monkeypatch) -> None:
-    """Sees to it that dwnet://dwnet_nano is there."""
+    """Make sure that dwnet://dwnet_nano is there."""
     monkeypatch.setenv('DWNET_CHECKPOINT_DIR', str(release.parent))
 
 
@@ -217,7 +217,7 @@ def test_wrong_number_of_stages_is_refused(refusal, with_arch):
     assert 'DWNet got depths=(1, 1, 1)' in said
 
 
-# SyncBN has nothing to synchronise with where there is one process.
+# SyncBN has nothing to synchronize with if there is one process.
 @pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
 def test_dynamic_mixer_on_single_images_is_refused(refusal, config, norm):
     changes = (

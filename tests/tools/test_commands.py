@@ -1,7 +1,10 @@
 """The commands as users start them: one process, several, and through slurm."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +136,36 @@ def test_bad_input_is_told_once(script, digits: Path, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+# Notes what torchrun would get, and does without it; all else is Python's.
+PYTHON = """#!/usr/bin/env bash
+case "$*" in
+    *torch.distributed.run*) echo "$OMP_NUM_THREADS $MMDWNET_CHECKED" > got ;;
+    *--check*) ;;
+    *) exec {python} "$@" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh'])
+@pytest.mark.parametrize('given', ['', '3'])
+def test_processes_without_gpus_share_the_cores(script, tmp_path: Path, name, given):
+    python = tmp_path / 'python'
+    python.write_text(PYTHON.format(python=sys.executable))
+    python.chmod(0o755)
+    args = (CLASSIFIER, 'x.pth', 2) if name == 'dist_test.sh' else (CLASSIFIER, 2)
+    done = script(name, *args, cwd=tmp_path, PYTHON=str(python), OMP_NUM_THREADS=given)
+    assert done.returncode == 0, done.stderr
+    cores = subprocess.run(
+        [sys.executable, '-c', 'import torch; print(torch.get_num_threads())'],
+        env={key: value for key, value in os.environ.items() if key != 'OMP_NUM_THREADS'},
+        capture_output=True,
+        check=True,
+    )
+    threads, checked = (tmp_path / 'got').read_text().split()
+    assert threads == (given or str(max(1, int(cores.stdout) // 2)))
+    assert checked == '1'
+
+
 def test_number_of_processes_is_checked(script, tmp_path: Path):
     done = script('dist_test.sh', CLASSIFIER, 'x.pth', 0, cwd=tmp_path)
     assert done.returncode == 2
@@ -140,11 +173,18 @@ def test_number_of_processes_is_checked(script, tmp_path: Path):
     assert 'usage' in script('dist_test.sh', CLASSIFIER, 'x.pth', cwd=tmp_path).stderr
 
 
-# No slurm here: this takes srun's place, and runs the one task in this machine's stead.
+# No slurm here: this takes srun's place, and runs up to TASKS tasks on this machine.
 SRUN = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > srun_args
 while [[ $1 == -* ]]; do [ "$1" == -p ] && shift; shift; done
-SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0 SLURM_NTASKS_PER_NODE=1 MASTER_ADDR=127.0.0.1 "$@"
+export MASTER_ADDR=127.0.0.1 SLURM_NTASKS=${TASKS:-1} SLURM_NTASKS_PER_NODE=${TASKS:-1}
+for ((i = 1; i < SLURM_NTASKS; i++)); do
+    { SLURM_PROCID=$i SLURM_LOCALID=$i "$@"; echo $? > code$i; } &
+done
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@"
+code=$?
+wait
+exit $code
 """
 
 
@@ -157,9 +197,11 @@ def slurm(script, tmp_path: Path, monkeypatch) -> Callable[..., list[str]]:
     srun.chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=':')
 
-    def run(name: str, *args: object, **variables: str) -> list[str]:
+    def run(name: str, *args: object, code: int = 0, **variables: str) -> list[str]:
         done = script(name, *args, cwd=tmp_path, **variables)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
+        if code:
+            return done.stderr.splitlines()
         return (tmp_path / 'srun_args').read_text().splitlines()
 
     return run
@@ -182,3 +224,26 @@ def test_slurm_trains(slurm, digits: Path, tmp_path: Path):
     assert {'--gres=gpu:4', '--ntasks=16', '--ntasks-per-node=4', '--cpus-per-task=2'} <= set(asked)
     assert asked[asked.index('--work-dir') + 1] == 'there'
     assert '--check' in asked and not (tmp_path / 'there').exists()
+
+
+def test_slurm_trains_into_the_configs_work_dir(slurm, digits: Path):
+    changes = on_data(CLASSIFIER.stem, digits)
+    asked = slurm('slurm_train.sh', 'part', 'job', CLASSIFIER, *changes, PY_ARGS='--check')
+    assert '--work-dir' not in asked
+    assert asked[-len(changes) - 3 : -3] == changes
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ('train_dataloader.dataset.data_root=nowhere', 'nowhere does not exist'),  # found by one
+        ('model.backbone.arch=giant', "'giant'"),  # found by each
+    ],
+)
+def test_slurm_tasks_tell_bad_input_once(slurm, digits: Path, tmp_path: Path, change, said):
+    args = ('part', 'job', CLASSIFIER, *on_data(CLASSIFIER.stem, digits), change)
+    lines = slurm('slurm_train.sh', *args, code=2, TASKS='2')
+    assert sum(said in line for line in lines) == 1
+    assert not any('Traceback' in line for line in lines)
+    assert (tmp_path / 'code1').read_text() == '2\n'
+    assert not (tmp_path / 'work_dirs').exists()

@@ -16,7 +16,7 @@ from mmengine import dist
 from torch.utils.benchmark import Measurement
 
 from mmdwnet.cli import environment
-from mmdwnet.cli.command import run_command
+from mmdwnet.cli.command import add_traceback, run_command
 from mmdwnet.errors import UserError
 
 MIB = 2**20
@@ -80,6 +80,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='none',
         help='launcher of the processes for data-parallel training',
     )
+    add_traceback(parser)
     return parser.parse_args(argv)
 
 
@@ -101,8 +102,6 @@ def benchmark(args: argparse.Namespace) -> None:
     if args.launcher != 'none' and (args.operators is not None or args.mode != 'train'):
         raise UserError(f'--launcher {args.launcher} is for --mode train and models: leave it out')
     with environment.processes(args.launcher):
-        if args.launcher != 'none' and device.type == 'cuda':
-            dist.init_dist(args.launcher)
         machine = describe_machine(device)
         if args.operators is None:
             tables = {'models': time_models(args, device)}

@@ -108,7 +108,7 @@ def default_shape(cfg: Config) -> tuple[int, int]:
     """
     if cfg.default_scope == 'mmpretrain':
         for step in cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', []):
-            if step['type'] == 'CenterCrop':
+            if getattr(step['type'], '__name__', step['type']) == 'CenterCrop':
                 size = step['crop_size']
                 width, height = (size, size) if isinstance(size, int) else size
                 return height, width

@@ -70,7 +70,8 @@ def get_flops(args: argparse.Namespace) -> None:
         depth = DEPTH if args.by_module else 0
     height, width = complexity.shape
     print(f'{args.config}, for one image of {height} x {width} pixels (height x width)')
-    lines = [('module', 'parameters', 'multiply-adds'), *rows(complexity, cfg.model.type, depth)]
+    root = getattr(cfg.model.type, '__name__', cfg.model.type)  # a class or its name
+    lines = [('module', 'parameters', 'multiply-adds'), *rows(complexity, root, depth)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for name, *numbers in lines:
         cells = [name.ljust(widths[0])]

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 
 from mmdwnet.apis.hub import INDEX, metafiles
-from mmdwnet.cli.command import run_command
+from mmdwnet.cli.command import add_traceback, run_command
 from mmdwnet.errors import UserError
 
 README = Path('README.md')
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--check', action='store_true', help='write nothing; fail if a file is stale'
     )
+    add_traceback(parser)
     return run_command(write_model_zoo, parser.parse_args(argv))
 
 

@@ -1,0 +1,141 @@
+"""What is built and checked before a run, and the Runner that goes on with it."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import get_world_size, sync_random_seed
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, set_random_seed
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
+
+from mmdwnet.apis.building import build_model, resolve
+from mmdwnet.errors import UserError
+from mmdwnet.models.mixers import DynamicMixer
+
+from . import checks, environment
+
+_FINITE = (DefaultSampler, SequentialSampler, RandomSampler)
+
+
+@dataclass
+class Built:
+    """A model before `init_weights`, and the random state that building it left.
+
+    Args:
+        model: The model.
+        randomness: Of the config, with the seed that was drawn if it gives none.
+        state: Of torch's generator.
+    """
+
+    model: nn.Module
+    randomness: dict
+    state: Tensor
+
+
+def preflight(
+    cfg: Config, kinds: Iterable[str], folders: Iterable[str] = (), files: Iterable[str] = ()
+) -> Built:
+    """Check processes, folders and data, and build the model as the Runner would.
+
+    Args:
+        cfg: The config.
+        kinds: The data to check, of 'train', 'val' and 'test'.
+        folders: Folders to be written to, besides the work dir.
+        files: Files to be written.
+
+    Returns:
+        The model.
+
+    Raises:
+        UserError: The input is bad.
+    """
+    environment.check_processes(cfg.launcher, os.environ, torch.cuda.device_count())
+    if environment.checks_files(cfg.launcher):
+        for folder in (cfg.work_dir, *folders):
+            checks.check_folder(folder)
+        for file in files:
+            checks.check_file(file)
+        checks.check_data(cfg, *kinds)
+    randomness = dict(cfg.get('randomness') or {})
+    if randomness.get('seed') is None:
+        randomness['seed'] = sync_random_seed()
+    set_random_seed(**randomness)
+    model = build_model(cfg)
+    if not torch.cuda.is_available():
+        model = revert_sync_batchnorm(model)  # SyncBN cannot run on the CPU
+    return Built(model, randomness, torch.get_rng_state())
+
+
+def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
+    """Make the Runner of a config around a model that is built already.
+
+    Args:
+        cfg: The config; its `runner_type` is respected.
+        built: The model. Weights and random numbers are those of a Runner that builds it itself.
+        read: The checkpoints that were read, to be freed once the run has loaded them.
+
+    Returns:
+        The Runner.
+    """
+    base = resolve(RUNNERS, cfg.get('runner_type', Runner))
+
+    class PreparedRunner(base):  # type: ignore[misc, valid-type]
+        def set_randomness(self, **_: object) -> None:
+            super().set_randomness(**built.randomness)
+
+        def build_model(self, _: dict) -> nn.Module:
+            torch.set_rng_state(built.state)
+            return built.model
+
+        def load_or_resume(self) -> None:
+            super().load_or_resume()
+            read.clear()
+
+    return PreparedRunner.from_cfg(cfg)
+
+
+def check_last_batch(runner: Runner, model: nn.Module) -> None:
+    """Refuse to train if the last batch of an epoch has one image but needs two.
+
+    Args:
+        runner: The Runner; it builds its data loader if it has not yet.
+        model: Its model.
+
+    Raises:
+        UserError: A dynamic mixer would see one value per channel.
+    """
+    batches = runner.train_dataloader.batch_sampler
+    # Others may go on without end, or end otherwise.
+    if not isinstance(batches, BatchSampler) or not isinstance(batches.sampler, _FINITE):
+        return
+    images = len(batches.sampler)
+    last = images - (len(batches) - 1) * batches.batch_size
+    if last == 1 and len(batches) <= runner.max_iters and needs_two(model, get_world_size() > 1):
+        raise UserError(
+            f'the last of {len(batches)} batches has one image per process ({images} in batches of '
+            f'{batches.batch_size}), on which the dynamic mixer cannot train: set drop_last=True '
+            'in train_dataloader (or its batch_sampler), or choose another batch_size'
+        )
+
+
+def needs_two(model: nn.Module, distributed: bool) -> bool:
+    """Return whether a dynamic mixer's BN would train on one value per channel with one image.
+
+    Args:
+        model: The model.
+        distributed: Whether there are several processes, whose images SyncBN sees together.
+    """
+    norms = [module.bn for module in model.train().modules() if isinstance(module, DynamicMixer)]
+    return any(
+        isinstance(norm, _BatchNorm)
+        and norm.training
+        and not (distributed and isinstance(norm, nn.SyncBatchNorm))
+        for norm in norms
+    )
