@@ -1,6 +1,6 @@
-"""Zip archives behind mmengine's file interface: whatever loads a file loads `zip://ARCHIVE!/PATH`.
+"""Zip archives behind mmengine's file interface: all that loads files loads `zip://ARCHIVE!/PATH`.
 
-Nothing is ever extracted, so no path in an archive can lead out of it.
+Nothing is extracted, so no path in an archive can lead out of it.
 """
 
 import os
@@ -26,22 +26,22 @@ _LOCATION = np.dtype(
 class ZipArchive:
     """The files of a zip archive, for many processes at once.
 
-    zipfile reads the table of contents. What stays of it is arrays: with zipfile's own objects,
-    ImageNet takes 0.8 GB, which each DataLoader worker would come to copy by counting references.
-    And files are read without moving the position in the archive, which forked processes share.
+    zipfile reads the table of contents, which is kept as arrays: ImageNet's takes 0.8 GB as
+    zipfile's objects, which each DataLoader worker would copy by counting references. Files are
+    read without moving the position in the archive, which forked processes share.
 
     Args:
-        path: Of the archive.
+        path: Path of the archive.
 
     Raises:
-        UserError: It is missing, broken, or packed in a way that is not read here.
+        UserError: If it is missing, broken, or packed in an unsupported way.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         try:
             with zipfile.ZipFile(self.path) as archive:
-                # Of several files with one path, zipfile's dict has the last, as is the rule.
+                # Of several files with one path, zipfile's dict has the last, which is the rule.
                 infos = [info for info in archive.NameToInfo.values() if not info.is_dir()]
             self._open()
         except OSError as error:
@@ -50,8 +50,8 @@ class ZipArchive:
             ) from error
         except Exception as error:  # zipfile raises whatever the bytes happen to lead to
             raise UserError(
-                f'the archive {path} is broken, or no zip archive: {error}; copy or download it '
-                'anew'
+                f'the archive {path} is broken or is not a zip archive: {error}; copy or '
+                'download it again'
             ) from error
         self._check(infos)
         infos.sort(key=lambda info: info.filename.encode())
@@ -67,21 +67,21 @@ class ZipArchive:
         self._cache = torch.empty(0, dtype=torch.uint8)
 
     def url(self, name: str) -> str:
-        """Names a file for mmengine.
+        """Return the URL by which mmengine reads a file.
 
         Args:
             name: Path inside the archive.
 
         Returns:
-            What `mmengine.fileio` reads the file by.
+            The URL, for `mmengine.fileio`.
         """
         return f'zip://{quote(self.path)}!/{quote(name)}'
 
     def name(self, url: str) -> str:
-        """Undoes `url`.
+        """Return the path that `url` was given.
 
         Args:
-            url: Of a file in this archive.
+            url: URL of a file in this archive.
 
         Returns:
             Its path inside the archive.
@@ -89,18 +89,18 @@ class ZipArchive:
         return unquote(url.partition('!/')[2])
 
     def has(self, names: Sequence[str]) -> np.ndarray:
-        """Looks files up.
+        """Look files up.
 
         Args:
             names: Paths inside the archive.
 
         Returns:
-            For each whether it is there.
+            For each file whether the archive has it.
         """
         return self._rows(names) >= 0
 
     def read(self, name: str) -> bytes:
-        """Reads a file, from memory where it is cached.
+        """Read a file, from memory where it is cached.
 
         Args:
             name: Path inside the archive.
@@ -109,30 +109,30 @@ class ZipArchive:
             Its content.
 
         Raises:
-            UserError: The file is missing or damaged.
+            UserError: If the file is missing or damaged.
         """
         row = int(self._rows([name])[0])
         if row < 0:
-            raise UserError(f'the archive {self.path} has no {name}: copy or download it anew')
+            raise UserError(f'the archive {self.path} has no {name}: copy or download it again')
         start = self._cached[row]
         if start < 0:
             return self._read(row)
         return self._cache[start : start + self._table['size'][row]].numpy().tobytes()
 
     def cache(self, names: Sequence[str]) -> int:
-        """Reads files into memory, as they are, not decoded.
+        """Read files into memory as they are, not decoded.
 
-        The memory is one tensor: forked processes have it in common as long as nobody writes to it,
-        and torch puts it into shared memory for those that are spawned.
+        The memory is one tensor: forked processes share it as long as none writes to it, and torch
+        moves it to shared memory for spawned ones.
 
         Args:
-            names: Paths inside the archive; those there are.
+            names: Paths inside the archive, of files that it has.
 
         Returns:
-            The size of all that is cached, in bytes.
+            The size of everything cached, in bytes.
 
         Raises:
-            UserError: One of the files is damaged, or memory is short.
+            UserError: If a file is damaged or does not fit into memory.
         """
         rows = np.unique(self._rows(names))
         rows = rows[self._cached[rows] < 0]
@@ -156,7 +156,7 @@ class ZipArchive:
         return len(self._cache)
 
     def _rows(self, names: Sequence[str]) -> np.ndarray:
-        """Returns the rows of files in the table, -1 for each that is missing."""
+        """Return the rows of files in the table, -1 for each missing file."""
         if not len(self._names):
             return np.full(len(names), -1)
         wanted = np.array([name.encode() for name in names], dtype=np.bytes_)
@@ -166,9 +166,8 @@ class ZipArchive:
     def _read(self, row: int) -> bytes:
         offset, packed_size, size, crc, method = self._table[row].tolist()
         try:
-            lengths = _HEADER.unpack(os.pread(self._file.fileno(), _HEADER.size, offset))
-            start = offset + _HEADER.size + sum(lengths)
-            content = os.pread(self._file.fileno(), packed_size, start)
+            lengths = _HEADER.unpack(self._read_at(offset, _HEADER.size))
+            content = self._read_at(offset + _HEADER.size + sum(lengths), packed_size)
             if method == zipfile.ZIP_DEFLATED:  # at most as much as is announced, and one byte
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
             damaged = len(content) != size or zlib.crc32(content) != crc
@@ -177,8 +176,15 @@ class ZipArchive:
         if damaged:
             raise UserError(
                 f'the archive {self.path} is broken: {self._names[row].decode()} in it is damaged; '
-                'copy or download it anew'
+                'copy or download it again'
             )
+        return content
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        """Read `size` bytes, or to the end of the file; network file systems return parts."""
+        content = b''
+        while part := os.pread(self._file.fileno(), size - len(content), offset + len(content)):
+            content += part
         return content
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
@@ -189,12 +195,12 @@ class ZipArchive:
                 raise UserError(
                     f'the archive {self.path} cannot be read: {info.filename} in it is '
                     f'{"encrypted" if encrypted else "neither stored nor deflated"}; pack it '
-                    'anew with zip -0'
+                    'again with zip -0'
                 )
             if info.header_offset + info.compress_size > size:
                 raise UserError(
                     f'the archive {self.path} is broken: {info.filename} would lie beyond its end; '
-                    'copy or download it anew'
+                    'copy or download it again'
                 )
 
     def _open(self) -> None:
@@ -217,22 +223,22 @@ _ARCHIVES: dict[str, ZipArchive] = {}  # those of this process
 
 
 def _stamp(file: str | int) -> tuple[int, int]:
-    """Returns size and time of a file, which change with it."""
+    """Return size and modification time of a file, which change with it."""
     status = os.stat(file)
     return status.st_size, status.st_mtime_ns
 
 
 def open_archive(path: str) -> ZipArchive:
-    """Opens an archive; the same again as long as the file does not change.
+    """Open an archive, or return the open one as long as its file does not change.
 
     Args:
-        path: Of the archive.
+        path: Path of the archive.
 
     Returns:
         The archive.
 
     Raises:
-        UserError: It is missing, broken, or packed in a way that is not read here.
+        UserError: If it is missing, broken, or packed in an unsupported way.
     """
     if path not in _ARCHIVES or not os.path.isfile(path) or _stamp(path) != _ARCHIVES[path].stamp:
         _ARCHIVES[path] = ZipArchive(path)
@@ -241,19 +247,19 @@ def open_archive(path: str) -> ZipArchive:
 
 @register_backend('zip', prefixes='zip')
 class ZipBackend(BaseStorageBackend):
-    """Reads `zip://ARCHIVE!/PATH`, the URL that `ZipArchive.url` gives."""
+    """Reader of `zip://ARCHIVE!/PATH`, the URL that `ZipArchive.url` returns."""
 
     def get(self, filepath: str) -> bytes:
-        """Reads a file.
+        """Read a file.
 
         Args:
-            filepath: Its URL.
+            filepath: URL of the file.
 
         Returns:
             Its content.
 
         Raises:
-            UserError: Archive or file are missing or damaged.
+            UserError: If the archive or the file is missing or damaged.
         """
         path, _, name = filepath.removeprefix('zip://').partition('!/')
         path = unquote(path)
@@ -261,16 +267,16 @@ class ZipBackend(BaseStorageBackend):
         return archive.read(unquote(name))
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
-        """Reads a file of text.
+        """Read a text file.
 
         Args:
-            filepath: Its URL.
-            encoding: Of the text.
+            filepath: URL of the file.
+            encoding: Encoding of the text.
 
         Returns:
             Its content.
 
         Raises:
-            UserError: Archive or file are missing or damaged.
+            UserError: If the archive or the file is missing or damaged.
         """
         return self.get(filepath).decode(encoding)

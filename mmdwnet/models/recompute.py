@@ -1,38 +1,42 @@
-"""Keeping for the backward pass what is costly to compute, and computing the rest again.
+"""Save for the backward pass what is costly to compute, and compute the rest again.
 
-torch's selective checkpointing chooses operator by operator, for which it takes every one of them
-through Python twice: as much time again as the recomputation itself. Here a block says what in it
-is cheap; only that is computed again, and no graph is built again.
+torch's selective checkpointing chooses operator by operator and takes each of them through Python
+twice, which costs as much time as the recomputation itself. Here a block says which of its modules
+are cheap; only those are computed again, and no graph is built again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+Function = Callable[[Tensor], Tensor]
 
-def chain(
-    cheap: Sequence[nn.Module], costly: Callable[[Tensor], Tensor], x: Tensor, recompute: bool
-) -> Tensor:
+
+def chain(cheap: Sequence[nn.Module], costly: Function, x: Tensor, recompute: bool) -> Tensor:
     """Apply cheap modules, then something costly.
 
     Args:
-        cheap: Modules that depend on `x` and their parameters alone, such as norms and activations.
-        costly: What follows; it reads the cheap modules' result and does not change it.
+        cheap: Modules that depend on `x`, their parameters and buffers alone, such as norms and
+            activations.
+        costly: What follows; it reads the result of the cheap modules and does not change it.
         x: Input of the first module.
-        recompute: Whether the backward pass computes the cheap modules' result again; by default
-            torch saves it.
+        recompute: Whether the backward pass computes the result of the cheap modules again; by
+            default torch saves it.
 
     Returns:
         The same in both cases.
     """
     if not recompute or not torch.is_grad_enabled():
-        return costly(_apply(cheap, x))
+        for module in cheap:
+            x = module(x)
+        return costly(x)
+    if torch.compiler.is_compiling():  # a compiled graph does not even save what `costly` reads
+        return costly(checkpointed(nn.Sequential(*cheap), x))
     saved: list[_Saved] = []
 
     def pack(tensor: Tensor) -> _Saved:
@@ -40,9 +44,13 @@ def chain(
         return saved[-1]
 
     with saved_tensors_hooks(pack, _Saved.unpack):
-        y = _apply(cheap, x)
+        y, repetitions = x, []
+        for module in cheap:
+            before, y = y, module(y)
+            # Now, as the next module may work in place.
+            repetitions.append(_repetition(module, before, y))
         out = costly(y)
-    again = _Again(cheap, x)
+    again = _Again(repetitions, x)
     for each in saved:
         each.replace(y, again)
     return out
@@ -56,37 +64,23 @@ def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
         x: Its input.
 
     Returns:
-        The block's output.
+        The output of the block.
     """
-    contexts = partial(_contexts, block)
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    first, again = iter([block]), partial(_apply_to_copies, block)
 
+    def run(x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # a compiled graph repeats values, not side effects
+            return block(x)
+        return next(first, again)(x)
 
-@contextmanager
-def statistics_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Keep BNs from counting a batch again while a part of the network is recomputed.
-
-    Args:
-        modules: What is recomputed.
-    """
-    norms = [
-        norm for module in modules for norm in module.modules() if isinstance(norm, _BatchNorm)
-    ]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, kept, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
+    return checkpoint(run, x, use_reentrant=False)
 
 
 class _Again:
     """Computes the result of cheap modules again, once for all operators that saved it."""
 
-    def __init__(self, cheap: Sequence[nn.Module], x: Tensor) -> None:
-        self._cheap = cheap
+    def __init__(self, repetitions: Sequence[Function], x: Tensor) -> None:
+        self._repetitions = repetitions
         self._x = x.detach()
         device = x.device.type
         # A backward pass runs outside of the forward pass's autocast.
@@ -103,10 +97,12 @@ class _Again:
     def __call__(self) -> Tensor:
         result = self._result
         if result is None:
-            with torch.no_grad(), self._autocast(), statistics_kept(self._cheap):
-                result = _apply(self._cheap, self._x)
+            with torch.no_grad(), self._autocast():
+                result = self._x
+                for repetition in self._repetitions:
+                    result = repetition(result)
         self._asked += 1
-        # Nobody asks after the last one, but in a second backward pass through the same graph.
+        # Nobody asks after the last one, except in a second backward pass through the same graph.
         self._result = result if self._asked % self.askers else None
         return result
 
@@ -118,9 +114,10 @@ class _Saved:
         self.tensor: Tensor | None = tensor
 
     def replace(self, result: Tensor, again: _Again) -> None:
-        """Let go of the tensor if it is one that can be computed again."""
+        """Let go of the tensor if it is `result` or a view of it, which can be computed again."""
         tensor = self.tensor
-        if tensor is None or _address(tensor) != _address(result):
+        # Compared as objects, as the memory of all empty tensors has one address.
+        if tensor is None or tensor.untyped_storage() is not result.untyped_storage():
             return
         self._layout = tensor.shape, tensor.stride(), tensor.storage_offset()
         self._again = again
@@ -132,17 +129,41 @@ class _Saved:
         return self._again().as_strided(*self._layout) if self.tensor is None else self.tensor
 
 
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Return contexts for a checkpointed block's forward pass and for its recomputation."""
-    return nullcontext(), statistics_kept([block])
+def _apply_to_copies(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply a module to `x` and to copies of its buffers: its statistics stay as they are."""
+    copies = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    return functional_call(module, copies, (x,))
 
 
-def _apply(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for module in modules:
-        x = module(x)
-    return x
+def _repetition(module: nn.Module, x: Tensor, y: Tensor) -> Function:
+    """Return a function that computes `y`, the output of a cheap module for `x`, again."""
+    return _affine(x, y) if _may_communicate(module) else partial(_apply_to_copies, module)
 
 
-def _address(tensor: Tensor) -> int:
-    """Return where the memory lies that a tensor shares with its views."""
-    return tensor.untyped_storage().data_ptr()
+def _may_communicate(module: nn.Module) -> bool:
+    """Whether a module may be a norm with statistics over the batches of several processes."""
+    return (
+        module.training
+        and hasattr(module, 'running_mean')
+        and distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+        and not isinstance(module, (nn.BatchNorm2d, nn.InstanceNorm2d))  # SyncBatchNorm is neither
+    )
+
+
+@torch.no_grad()
+def _affine(x: Tensor, y: Tensor) -> Function:
+    """Return the scale and shift of each channel that `y` was computed from `x` by.
+
+    That is what any norm over the batch does once its statistics are known. Applied again, it would
+    communicate during the backward pass, which not every process needs at the same time.
+    """
+    dims = [0, *range(2, x.ndim)]
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    variance, center = torch.var_mean(x.to(dtype), dims, correction=0, keepdim=True)
+    shift = y.mean(dims, keepdim=True, dtype=dtype)
+    covariance = ((x - center) * (y - shift)).mean(dims, keepdim=True)
+    scale = torch.where(variance > 0, covariance / variance, 0)  # 0 for a constant channel
+    empty = partial(torch.empty_strided, y.shape, y.stride(), dtype=y.dtype, device=y.device)
+    return lambda x: torch.addcmul(shift, x - center, scale, out=empty())

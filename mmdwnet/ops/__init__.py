@@ -1,6 +1,6 @@
 """Depth-wise products: one kernel per channel, per image, or per image and position.
 
-Usable on its own: needs torch alone, and Triton for the kernels on CUDA. One file per concern:
+Usable on its own: it needs only torch, and Triton for the kernels on CUDA. One file per theme:
 
 | file            | what is in it                                                     |
 |-----------------|-------------------------------------------------------------------|
@@ -8,7 +8,7 @@ Usable on its own: needs torch alone, and Triton for the kernels on CUDA. One fi
 | `modules.py`    | the same as modules                                               |
 | `library.py`    | the operators that torch knows: shapes, gradients, FLOPs          |
 | `plain.py`      | backend 'torch': differentiable torch functions                   |
-| `cpu.py`        | backend 'cpu': the quickest compositions of torch's CPU kernels   |
+| `cpu.py`        | backend 'cpu': the fastest compositions of torch's CPU kernels    |
 | `cuda.py`       | backend 'triton': launches the kernels of `kernels.py`            |
 """
 

@@ -1,13 +1,13 @@
-"""Backend 'cpu': the quickest compositions of torch's CPU kernels, as measured.
+"""Backend 'cpu': the fastest compositions of torch's CPU kernels, as measured.
 
 What the measurements said (AVX-512, oneDNN 3.12, kernels of 7 x 7):
 
 - oneDNN's gradient for depth-wise weights takes 3 to 15 times as long as the forward product. The
   same sums are a forward product too: of the input, with each channel of the output's gradient as
   one kernel as large as the map. That takes 1.5 to 3 times as long as the forward product.
-- oneDNN's channels-last product is the quickest, image by image where kernels differ between
-  images. Only in NCHW one product with all images side by side is quicker, up to 7 x 7 kernels;
-  with larger ones NCHW is an order of magnitude behind channels-last.
+- oneDNN's channels-last product is the fastest, image by image where kernels differ between
+  images. In NCHW one product with all images side by side is faster, up to 7 x 7 kernels; with
+  larger ones NCHW is an order of magnitude slower than channels-last.
 - The inhomogeneous product is bound by memory: its terms are accumulated tap by tap in a part of
   the output that stays in the cache.
 """
@@ -22,9 +22,9 @@ from torch.nn.grad import conv2d_weight
 
 from .layout import memory_format
 
-# Elements of x for each thread to work on, of which a few copies fit into a core's cache.
+# Elements of x that each thread works on: a few copies of them fit into a core's cache.
 _CHUNK = 2**18
-# Kernels beyond this side are slow in NCHW, and weight gradients below it quick in oneDNN.
+# Larger kernels are slow in NCHW; weight gradients of small ones are fast in oneDNN.
 _LARGE = 7
 _SMALL = 3
 
@@ -37,7 +37,7 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool)
     if n == 0:
         return torch.empty_like(x)
     k = weight.shape[-1]
-    layout = _quickest(x, k)
+    layout = _fastest(x, k)
     inputs = x.to(dtype).contiguous(memory_format=layout)
     weight = weight.to(dtype)
     bias = None if bias is None else bias.to(dtype)
@@ -58,7 +58,7 @@ def depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) 
     """Compute the gradient for the weight: (N, C, k, k), or (1, C, k, k), summed if `shared`."""
     n, c, h, w = x.shape
     original, dtype = x.dtype, torch.promote_types(x.dtype, torch.float32)
-    layout = _quickest(x, k)
+    layout = _fastest(x, k)
     x, grad = (t.contiguous(memory_format=layout) for t in (x, grad))
     if n == 0:
         out = x.new_zeros(int(shared), c, k, k)
@@ -67,7 +67,7 @@ def depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) 
             x.to(dtype), (c, 1, k, k), grad.to(dtype), padding=k // 2, groups=c
         ).view(1, c, k, k)
     elif layout == torch.channels_last:
-        # Converted image by image: no copy of the whole batch.
+        # Converted image by image, which copies no whole batch.
         images = (_correlate(x[i : i + 1].to(dtype), grad[i].to(dtype), k) for i in range(n))
         out = sum(images, torch.zeros((), dtype=dtype)) if shared else torch.cat([*images])
     else:
@@ -154,8 +154,8 @@ def inhomogeneous_depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, weight: 
     return out
 
 
-def _quickest(x: Tensor, k: int) -> torch.memory_format:
-    """Choose the format to compute in: NCHW only for inputs that come so, and small kernels."""
+def _fastest(x: Tensor, k: int) -> torch.memory_format:
+    """Choose the format to compute in: NCHW only for NCHW inputs and small kernels."""
     return torch.channels_last if k > _LARGE else memory_format(x)
 
 

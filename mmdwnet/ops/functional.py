@@ -1,11 +1,12 @@
-"""The three depth-wise products: one contract, with the back end chosen by device and dtype.
+"""The three depth-wise products: one contract, with the backend chosen by device and dtype.
 
 All compute `relu(scale * product(x, weight) + bias)`, where all but the product is optional, with
-stride 1 and zero padding to the "same" size, as `torch.nn.functional.conv2d` would: kernels are
-not turned round. They are differentiable to any order, deterministic, accept empty batches and
-maps smaller than the kernel, and accumulate float16 and bfloat16 in float32. Under autocast they
-compute in its dtype, as convolutions do. The result has the dtype and memory format of `x`;
-channels-last is the quicker one.
+stride 1 and zero padding to the "same" size, as a cross-correlation like
+`torch.nn.functional.conv2d`. They are differentiable to any order, deterministic, accept empty
+batches and maps smaller than the kernel, and accumulate float16 and bfloat16 in float32. Under
+autocast they compute in its dtype, as convolutions do. The result has the dtype and memory format
+of `x`; channels-last is faster. Forward-mode differentiation and torch.func use plain torch
+functions.
 """
 
 import importlib.util
@@ -13,6 +14,7 @@ import os
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from mmdwnet.errors import UserError
 
@@ -22,7 +24,7 @@ MIN_KERNEL, MAX_KERNEL = 3, 31
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 BACKENDS = ('torch', *library.OPERATORS)
 
-# Asked once, as a compiled function could not ask.
+# Asked once, as a compiled function cannot ask.
 HAS_ONEDNN = torch.backends.mkldnn.is_available()
 _HAS_TRITON = importlib.util.find_spec('triton') is not None
 # Whether Triton runs kernels as Python, on tensors of any device.
@@ -38,7 +40,7 @@ def depthwise_conv2d(
     relu: bool = False,
     backend: str | None = None,
 ) -> Tensor:
-    """Filter every channel with a kernel of its own, the same for all images.
+    """Filter each channel with its own kernel, the same for all images.
 
     Args:
         x: Input, (N, C, H, W), floating point, in any memory format.
@@ -47,13 +49,13 @@ def depthwise_conv2d(
         scale: Factor for each channel, (C,), applied before `bias`.
         relu: Whether to clip the result at 0.
         backend: 'torch' (plain torch functions), 'cpu' or 'triton' (CUDA). Defaults to the
-            quickest that there is for `x`'s device and dtype.
+            fastest one for `x`'s device and dtype.
 
     Returns:
         (N, C, H, W), of `x`'s dtype and memory format.
 
     Raises:
-        UserError: If shapes, dtypes or devices do not fit, or the backend cannot compute it.
+        UserError: If shapes, dtypes or devices do not match, or the backend cannot compute it.
     """
     x, weight, bias, scale = _autocast(x, weight, bias, scale)
     _check_input(x)
@@ -70,7 +72,7 @@ def dynamic_depthwise_conv2d(
     relu: bool = False,
     backend: str | None = None,
 ) -> Tensor:
-    """Filter every channel of every image with a kernel of its own.
+    """Filter each channel of each image with its own kernel.
 
     Args:
         x: As for `depthwise_conv2d`.
@@ -104,12 +106,12 @@ def inhomogeneous_depthwise_conv2d(
     relu: bool = False,
     backend: str | None = None,
 ) -> Tensor:
-    """Filter every position with a kernel of its own, shared by a group of channels.
+    """Filter each position with its own kernel, shared by a group of channels.
 
     Args:
         x: As for `depthwise_conv2d`.
         weight: Kernels, (N, G, k, k, H, W) with odd k from 3 to 31 and C divisible by G, of `x`'s
-            dtype; channel c uses group c // (C / G). Any memory layout: the quickest has the
+            dtype; channel c uses group c // (C / G). Any memory layout; the fastest has the
             positions innermost on the CPU, the groups on CUDA.
         bias: As for `depthwise_conv2d`.
         scale: As for `depthwise_conv2d`.
@@ -158,10 +160,10 @@ def idynamic(
     padding: int = 0,
     dilation: int = 1,
 ) -> Tensor:
-    """Call `inhomogeneous_depthwise_conv2d` as networks call the authors' CuPy operator.
+    """Call `inhomogeneous_depthwise_conv2d` with the arguments of the authors' CuPy operator.
 
-    A drop-in for `_idynamic_cuda` of the authors' release, on which restoration networks build,
-    without CuPy, in every dtype, on the CPU too:
+    A drop-in replacement for `_idynamic_cuda` of the authors' release, which restoration networks
+    use: without CuPy, in every dtype, and on the CPU:
 
         from mmdwnet.ops import idynamic as _idynamic_cuda
 
@@ -177,7 +179,7 @@ def idynamic(
         (N, C, H, W).
 
     Raises:
-        UserError: For another stride, padding or dilation; else as for `depthwise_conv2d`.
+        UserError: For another stride, padding or dilation; otherwise as for `depthwise_conv2d`.
     """
     given = {
         name: tuple(value) if isinstance(value, (tuple, list)) else (value, value)
@@ -216,7 +218,7 @@ def _homogeneous(
 
 
 def _recorded(*tensors: Tensor | None) -> bool:
-    """Whether autograd records what is done to the tensors."""
+    """Whether autograd records operations on the tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
@@ -226,13 +228,13 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
     Args:
         backend: Key of `BACKENDS`, or None.
         x: The input.
-        native: Whether the CPU path stands on kernels that oneDNN has for `x`'s dtype.
+        native: Whether oneDNN has the kernels that the CPU backend uses for `x`'s dtype.
 
     Returns:
         Key of `BACKENDS`.
     """
     if backend is None:
-        if torch.onnx.is_in_onnx_export():
+        if torch.onnx.is_in_onnx_export() or _transformed():
             return 'torch'
         if x.device.type == 'meta':
             return 'cpu'  # shapes and FLOPs, which torch knows of operators
@@ -243,6 +245,11 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
         return 'torch'
     if backend not in BACKENDS:
         raise UserError(f'there is no backend {backend!r}: choose one of {list(BACKENDS)}')
+    if backend != 'torch' and _transformed():
+        raise UserError(
+            f'the backend {backend!r} supports neither forward-mode differentiation nor '
+            "torch.func: give backend='torch', or none"
+        )
     if backend == 'cpu' and x.device.type not in ('cpu', 'meta'):
         raise UserError(f"the backend 'cpu' got an input on {x.device}: move it to the CPU")
     if backend == 'triton':
@@ -251,6 +258,11 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
         if x.device.type != 'cuda' and not _INTERPRETED:
             raise UserError(f"the backend 'triton' got an input on {x.device}: move it to CUDA")
     return backend
+
+
+def _transformed() -> bool:
+    """Whether a transform is active that custom operators lack; torch has no public way to ask."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def _autocast(*tensors: Tensor | None) -> tuple:
@@ -273,7 +285,7 @@ def _check_input(x: Tensor) -> None:
 
 
 def _square(weight: Tensor) -> tuple[int, ...]:
-    """Return the sides of kernels that lie in the last two dimensions, as they should be."""
+    """Return the expected size of the last two dimensions, which are square."""
     return tuple(weight.shape[-1:]) * 2
 
 

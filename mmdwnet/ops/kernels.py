@@ -117,7 +117,7 @@ def weight_grad(
     """Sum `grad[h, w] * x[h + i - K // 2, w + j - K // 2]` over ROWS rows of an image.
 
     A program has one i and all j, padded to TAPS, a power of two. The sums go to `out`,
-    (N, chunks of rows, K, K, C), of dtype ACC; whoever launches this adds up the chunks.
+    (N, chunks of rows, K, K, C), of dtype ACC; the caller adds up the chunks.
     """
     chunks = tl.cdiv(H, ROWS)
     chunk = tl.program_id(0) % chunks

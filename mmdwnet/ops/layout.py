@@ -5,8 +5,8 @@ from torch import Tensor
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Return channels-last where the channels of a position lie side by side, as in a crop of it.
+    """Return channels-last if the channels of a position are adjacent, which holds for crops, too.
 
-    Where both formats are the same memory, such as for maps of one position, it is channels-last.
+    If both formats have the same layout, such as for maps of one position, it is channels-last.
     """
     return torch.channels_last if x.stride(1) == 1 else torch.contiguous_format

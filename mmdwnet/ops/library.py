@@ -7,7 +7,7 @@ are each other's derivatives, of any order:
     out = product(x, weight)
     input_grad(grad, weight) is the gradient for x, weight_grad(grad, x) the one for weight
 
-The homogeneous product's input gradient is the product with the kernels turned round.
+The homogeneous product's input gradient is the product with flipped kernels.
 """
 
 from types import ModuleType
@@ -73,7 +73,7 @@ def inhomogeneous_input_grad(grad: Tensor, weight: Tensor, backend: str) -> Tens
 
 @torch.library.custom_op('mmdwnet::inhomogeneous_depthwise_conv2d_weight_grad', mutates_args=())
 def inhomogeneous_weight_grad(grad: Tensor, x: Tensor, weight: Tensor, backend: str) -> Tensor:
-    """Return the gradient for the kernels, of `weight`'s shape and layout; values are unused."""
+    """Return the gradient for the kernels, in the shape and layout of `weight`."""
     with torch.autocast(x.device.type, enabled=False):
         return _backend(backend).inhomogeneous_depthwise_conv2d_weight_grad(grad, x, weight)
 

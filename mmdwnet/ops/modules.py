@@ -11,7 +11,7 @@ from .functional import (
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depth-wise convolution of stride 1 and "same" padding; a `nn.Conv2d` by its parameters.
+    """A depth-wise convolution of stride 1 and "same" padding, with the parameters of `nn.Conv2d`.
 
     Args:
         channels: C of the (N, C, H, W) input and output.
@@ -25,12 +25,12 @@ class DepthwiseConv2d(nn.Conv2d):
         )
 
     def forward(self, input: Tensor, relu: bool = False) -> Tensor:
-        """Filter (N, C, H, W) to (N, C, H, W), and clip the result at 0 if asked to."""
+        """Filter (N, C, H, W) to (N, C, H, W); with `relu`, clip the result at 0."""
         return depthwise_conv2d(input, self.weight.squeeze(1), self.bias, relu=relu)
 
 
 class DynamicDepthwiseConv2d(nn.Module):
-    """A depth-wise convolution whose kernels are an input, for each image.
+    """A depth-wise convolution that takes a kernel for each image and channel as input.
 
     Args:
         channels: C of the (N, C, H, W) input and output.
@@ -47,7 +47,7 @@ class DynamicDepthwiseConv2d(nn.Module):
 
 
 class InhomogeneousDepthwiseConv2d(nn.Module):
-    """A depth-wise convolution whose kernels are an input, for each image and position."""
+    """A depth-wise convolution that takes kernels for each image and position as input."""
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """Filter (N, C, H, W) with (N, G, k, k, H, W) to (N, C, H, W)."""

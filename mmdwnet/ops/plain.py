@@ -1,6 +1,6 @@
 """Backend 'torch': the products composed of differentiable torch functions.
 
-Slow, but it runs wherever torch does and exports to formats that know no operators of ours.
+Slow, but it runs wherever torch does, and exports to formats without our operators.
 """
 
 import torch
@@ -15,7 +15,7 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool)
     n, c, h, w = x.shape
     k = weight.shape[-1]
     if n == 0:
-        weight = weight.sum(0, keepdim=True)  # nothing to filter, but the graph stays connected
+        weight = weight.sum(0, keepdim=True)  # nothing to filter; the graph stays connected
     # Images with kernels of their own lie side by side as channels of one.
     side_by_side = len(weight)
     out = F.conv2d(

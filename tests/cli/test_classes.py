@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from complexity import default_shape
+from get_flops import main as get_flops
 from mmcv.transforms import CenterCrop
 from mmengine.config import Config
-
-from mmdwnet.apis.complexity import default_shape
-from mmdwnet.cli.get_flops import main as get_flops
 
 BASE = """
 from mmengine.dataset import DefaultSampler, default_collate

@@ -1,10 +1,67 @@
-"""Recomputation of cheap layers does not change derivatives of any order."""
+"""Recomputation changes nothing: no derivative of any order, no statistics, compiled or not."""
+
+import copy
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from benchmarking.timing import saved_bytes
+from torch import distributed, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.multiprocessing.spawn import start_processes
 
-from mmdwnet.models.recompute import chain
+from mmdwnet.models.recompute import chain, checkpointed
+
+from .nano import images, nano, total
+
+
+class SharedNorm(nn.Module):
+    """A BN with the statistics of all processes; torch's SyncBatchNorm refuses to run on the CPU.
+
+    It updates its buffers as mmcv's MMSyncBN does, and counts its forward passes.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, channels))
+        self.bias = nn.Parameter(torch.randn(channels))
+        self.register_buffer('running_mean', torch.zeros(channels))
+        self.register_buffer('num_batches_tracked', torch.tensor(0))
+        self.passes = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        sums = [x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), x.new_tensor([x[:, 0].numel()])]
+        sums = torch.cat(sums)
+        sums = all_reduce(sums) if distributed.is_initialized() else sums
+        mean, square = (sums[:-1] / sums[-1]).chunk(2)
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean.detach(), 0.1)
+        scale = self.weight * (square - mean.square() + 1e-5).rsqrt()
+        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+
+
+NORMS = {
+    'BN': lambda: nn.BatchNorm2d(4),
+    'IN': lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+    'GN': lambda: nn.GroupNorm(2, 4),
+    'a norm of a user': lambda: SharedNorm(4),
+}
+
+
+class Chain(nn.Sequential):
+    """A norm, an activation that works in place, and a convolution, recomputed in some way."""
+
+    def __init__(self, norm: nn.Module, with_cp: bool | str) -> None:
+        super().__init__(norm, nn.ReLU(inplace=True), nn.Conv2d(4, 3, 3))
+        self.with_cp = with_cp
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.with_cp is True:
+            return checkpointed(nn.Sequential(*self), x)
+        *cheap, costly = self
+        return chain(cheap, costly, x, recompute=self.with_cp == 'selective')
 
 
 @pytest.fixture
@@ -48,3 +105,134 @@ def test_result_is_computed_once_for_all_who_saved_it(x):
     out = chain((nn.BatchNorm2d(4).double(), relu), nn.Conv2d(4, 3, 3).double(), x, True)
     out.sum().backward()
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize('with_cp', [True, 'selective'])
+@pytest.mark.parametrize('norm', NORMS)
+def test_every_norm_counts_a_batch_once(x, norm, with_cp):
+    stored = Chain(NORMS[norm](), with_cp=False).double()
+    recomputed = copy.deepcopy(stored)
+    recomputed.with_cp = with_cp
+    for network in (stored, recomputed):
+        for _ in range(2):
+            network(x * 1).square().sum().backward()
+    torch.testing.assert_close(stored.state_dict(), recomputed.state_dict(), rtol=0, atol=0)
+    for a, b in zip(stored.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_images_of_an_empty_batch(x):
+    # All empty tensors have one address: the pooling's indices are none of the activation's result.
+    out, indices = nn.MaxPool2d(2, return_indices=True)(x[:0])
+    assert not out.numel() and indices.dtype == torch.int64
+    chain((nn.Softplus(),), nn.MaxPool2d(2), x[:0] * 1, recompute=True).sum().backward()
+    assert not x.grad.any()
+
+
+def assert_compiles_alike(
+    stored: nn.Module, recomputed: nn.Module, x: torch.Tensor, backend: str
+) -> nn.Module:
+    """Train two steps, plainly and compiled with recomputation; return the compiled network."""
+    compiled = torch.compile(recomputed, fullgraph=True, backend=backend)
+    for step in range(2):
+        outs = []
+        with torch.compiler.set_stance('fail_on_recompile' if step else 'default'):
+            for network in (stored, compiled):
+                torch.manual_seed(step)
+                outs.append(total(network(x + step)))
+                outs[-1].backward()
+        torch.testing.assert_close(*outs)
+    for (key, a), b in zip(stored.named_parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(
+            a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=lambda text, key=key: f'{key}: {text}'
+        )
+    torch.testing.assert_close(stored.state_dict(), recomputed.state_dict(), rtol=1e-4, atol=1e-5)
+    return compiled
+
+
+@pytest.mark.usefixtures('compiler')
+@pytest.mark.parametrize('with_cp', [True, 'selective'])
+def test_a_norm_that_cannot_be_compiled_counts_a_batch_once(with_cp):
+    stored = Chain(NORMS['a norm of a user'](), with_cp=False)
+    recomputed = copy.deepcopy(stored)
+    recomputed.with_cp = with_cp
+    x = torch.randn(2, 4, 6, 5, requires_grad=True)
+    for network in (stored, torch.compile(recomputed, backend='aot_eager')):
+        network(x).square().sum().backward()
+    torch.testing.assert_close(stored.state_dict(), recomputed.state_dict())
+    for a, b in zip(stored.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.usefixtures('compiler')
+@pytest.mark.parametrize('with_cp', [True, 'selective'])
+@pytest.mark.parametrize('norm', ['IN', 'GN'])  # BN is compiled below
+def test_other_norms_compile(norm, with_cp):
+    stored = Chain(NORMS[norm](), with_cp=False)
+    recomputed = copy.deepcopy(stored)
+    recomputed.with_cp = with_cp
+    x = torch.randn(2, 4, 6, 5, requires_grad=True)
+    assert_compiles_alike(stored, recomputed, x, 'aot_eager')
+
+
+@pytest.mark.usefixtures('compiler')
+@pytest.mark.parametrize('with_cp', [True, 'selective'])
+@pytest.mark.parametrize('kind', ['dynamic', 'swin_mlp'])
+def test_compiled_networks_train_alike(kind, with_cp):
+    stored = nano(kind, out_indices=0).train()
+    recomputed = nano(kind, out_indices=0, with_cp=with_cp).train()
+    compiled = assert_compiles_alike(stored, recomputed, images(), 'aot_eager')
+    kept = (
+        saved_bytes(lambda network=network: total(network(images())), network.parameters())
+        for network in (compiled, stored)
+    )
+    assert next(kept) < 0.8 * next(kept)
+
+
+@pytest.mark.usefixtures('cpp_compiler')
+@pytest.mark.parametrize('with_cp', [True, 'selective'])
+def test_compiled_chains_train_alike(with_cp):
+    stored = Chain(NORMS['BN'](), with_cp=False)
+    recomputed = copy.deepcopy(stored)
+    recomputed.with_cp = with_cp
+    x = torch.randn(2, 4, 6, 5, requires_grad=True)
+    assert_compiles_alike(stored, recomputed, x, 'inductor')
+
+
+def process(rank: int, folder: Path) -> None:
+    """One of two processes that train with the statistics of both, on batches of two sizes."""
+    torch.set_num_threads(1)  # those of the process this was forked from are not here
+    distributed.init_process_group(
+        'gloo', f'file://{folder}/rendezvous', timedelta(seconds=60), rank=rank, world_size=2
+    )
+    torch.manual_seed(rank)
+    x = torch.randn(1 + rank, 4, 6, 5).contiguous(memory_format=torch.channels_last)
+    x[:, 3] = rank  # a channel that is constant in each process
+    torch.manual_seed(2)
+    stored = Chain(SharedNorm(4), with_cp=False)
+    recomputed = copy.deepcopy(stored)
+    recomputed.with_cp = 'selective'
+    for network in (stored, recomputed):
+        network(x.clone().requires_grad_()).square().sum().backward()
+    passes, grads = (
+        recomputed[0].passes,
+        [[p.grad.clone() for p in n.parameters()] for n in (stored, recomputed)],
+    )
+    recomputed[0].requires_grad_(False)
+    out = recomputed(x).sum()
+    if rank == 0:  # the other process takes no part, so whoever asks it for anything waits in vain
+        out.backward()
+    torch.save(
+        [passes, grads, stored.state_dict(), recomputed.state_dict()], folder / f'{rank}.pth'
+    )
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def test_statistics_of_all_processes_are_asked_for_once(tmp_path):
+    start_processes(process, (tmp_path,), nprocs=2, start_method='fork')
+    for rank in range(2):
+        passes, (stored, recomputed), *states = torch.load(tmp_path / f'{rank}.pth')
+        assert passes == 1
+        torch.testing.assert_close(stored, recomputed)
+        assert [int(state['0.num_batches_tracked']) for state in states] == [1, 2]

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from mmdwnet.errors import UserError
 from mmdwnet.ops import (
@@ -49,6 +50,64 @@ def test_derivatives_of_first_and_second_order(name, backend):
 
     assert torch.autograd.gradcheck(operator, leaves)
     assert torch.autograd.gradgradcheck(operator, leaves)
+
+
+def transformed(name: str, **options) -> dict[str, torch.Tensor]:
+    """Return what forward-mode differentiation and torch.func make of an operator."""
+    *leaves, _ = (t.float() for t in reference.inputs(name, n=2, c=4, groups=2, h=3, w=4, k=3))
+    tangents = [random(*leaf.shape, seed=9).float() for leaf in leaves]
+
+    def operator(*tensors):
+        return OPERATORS[name](*tensors, **options)
+
+    def loss(*tensors):
+        return operator(*tensors).square().sum()
+
+    with forward_ad.dual_level():
+        duals = [forward_ad.make_dual(*pair) for pair in zip(leaves, tangents, strict=True)]
+        tangent = forward_ad.unpack_dual(operator(*duals)).tangent
+    return {
+        'forward_ad': tangent,
+        'jvp': torch.func.jvp(operator, tuple(leaves), tuple(tangents))[1],
+        'grad': torch.func.grad(loss)(*leaves),
+        'hessian': torch.func.hessian(loss, 2)(*leaves),
+        'vmap': torch.func.vmap(operator)(*(leaf.expand(3, *leaf.shape) for leaf in leaves)),
+    }
+
+
+def test_torch_still_tells_what_is_transformed():
+    told = []
+
+    def ask(x):
+        told.append((forward_ad._current_level >= 0, torch._C._are_functorch_transforms_active()))
+        return x
+
+    ask(X)
+    torch.func.vmap(ask)(X)
+    with forward_ad.dual_level():
+        ask(X)
+    expected = [(False, False), (False, True), (True, False)]
+    assert told == expected, 'torch moved these private names: mend mmdwnet.ops.functional'
+
+
+@pytest.mark.parametrize('name', OPERATORS)
+def test_forward_mode_and_function_transforms(name):
+    *leaves, _ = (t.float() for t in reference.inputs(name, n=2, c=4, groups=2, h=3, w=4, k=3))
+    x, weight, bias = (random(*leaf.shape, seed=9).float() for leaf in leaves)
+    found = transformed(name)
+    operator = OPERATORS[name]
+    tangent = operator(x, leaves[1], bias) + operator(leaves[0], weight)  # it is bilinear
+    torch.testing.assert_close(found['forward_ad'], tangent)
+    torch.testing.assert_close(found['jvp'], tangent)
+    out = operator(leaves[0].requires_grad_(), *leaves[1:])
+    (grad,) = torch.autograd.grad(out.square().sum(), leaves[0])
+    torch.testing.assert_close(found['grad'], grad)
+    values = 2.0 * x.shape[0] * x.shape[2] * x.shape[3]
+    torch.testing.assert_close(found['hessian'], values * torch.eye(4, dtype=x.dtype))
+    torch.testing.assert_close(found['vmap'], out.detach().expand(3, *out.shape))
+    for backend in ('cpu', 'triton'):
+        with pytest.raises(UserError, match=f"{backend}' supports neither .*give backend='torch'"):
+            transformed(name, backend=backend)
 
 
 @pytest.mark.parametrize('name', OPERATORS)

@@ -1,12 +1,15 @@
-"""Timing several functions in one process, in turn, and the memory that they take.
+"""Time several functions in one process, in turn, and measure the memory that they take.
 
 `torch.utils.benchmark` has the clock, which waits for the device, and the statistics. Its `Timer`
-is not used: it measures one function to the end before the next, so that whatever slows the
-machine for a while slows one of them; here each round times every one of them once.
+is not used: it finishes one function before the next, so that whatever slows the machine for a
+while slows one of them; here each round times all of them once.
 """
 
 import gc
+import json
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,12 +22,12 @@ Step = Callable[[], object]
 def time_in_turn(
     steps: Mapping[str, Step], rounds: int, min_seconds: float
 ) -> dict[str, Measurement]:
-    """Times functions over rounds, each of which calls all of them.
+    """Time functions over rounds, each of which calls all of them.
 
     Args:
         steps: The functions by name, warmed up.
         rounds: Number of rounds.
-        min_seconds: Functions that are quicker are called repeatedly for about so long per round.
+        min_seconds: Faster functions are called repeatedly, for about this long in each round.
 
     Returns:
         Times in seconds by name, with their median and interquartile range.
@@ -41,14 +44,14 @@ def time_in_turn(
 
 
 def seconds(step: Step, calls: int = 1) -> float:
-    """Times a function, once and without warm-up.
+    """Time a function once, without warm-up.
 
     Args:
         step: The function.
-        calls: How often to call it.
+        calls: Number of calls.
 
     Returns:
-        Seconds that all calls took together.
+        Total seconds of all calls.
     """
     start = timer()
     for _ in range(calls):
@@ -57,11 +60,11 @@ def seconds(step: Step, calls: int = 1) -> float:
 
 
 def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
-    """Counts what a forward pass keeps for the backward pass.
+    """Count what a forward pass keeps for the backward pass.
 
     Args:
         forward: The pass; it returns a scalar loss, which counts as well.
-        parameters: Tensors that are there anyway.
+        parameters: Tensors that are not counted.
 
     Returns:
         Bytes of all storages saved, each counted once.
@@ -75,9 +78,9 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        # Its graph is alive until counted, so that no storage takes another's address.
+        # The graph lives until it is counted, so that no storage takes the address of another.
         loss = forward()
-    # Where a model has hooks of its own, ours do not see what those keep.
+    # Our hooks do not see what a model's own hooks keep.
     saved += [tensor for tensor in _tensors() if id(tensor) not in before]
     del loss
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in saved}
@@ -85,11 +88,11 @@ def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> 
 
 
 def peak_bytes(step: Step, device: torch.device) -> int:
-    """Measures how much memory a function needs beyond what was there before.
+    """Measure how much memory a function needs beyond what was allocated before.
 
     Args:
         step: The function.
-        device: Where it runs.
+        device: Device that it runs on.
 
     Returns:
         Bytes.
@@ -101,8 +104,11 @@ def peak_bytes(step: Step, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
-    events = profiler.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == '[memory]')
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder, 'trace.json')
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())['traceEvents']
+    changes = sorted((e['ts'], e['args']['Bytes']) for e in events if e['name'] == '[memory]')
     held = peak = 0
     for _, change in changes:
         held += change
@@ -111,5 +117,5 @@ def peak_bytes(step: Step, device: torch.device) -> int:
 
 
 def _tensors() -> list[Tensor]:
-    """Returns all tensors that Python knows of."""
+    """Return all tensors that Python knows of."""
     return [each for each in gc.get_objects() if type(each) is Tensor]
