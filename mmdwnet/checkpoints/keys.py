@@ -8,15 +8,7 @@ _SHOWN = 3  # keys of each kind in a message
 
 
 def differences(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> str:
-    """Describe how weights differ from those of a model.
-
-    Args:
-        weights: Tensors by key.
-        shapes: The model's shapes by key.
-
-    Returns:
-        What is missing, unexpected, or of another shape; empty if nothing is.
-    """
+    """Describe how weights differ from those of a model."""
     kinds = {
         'missing': [key for key in shapes if key not in weights],
         'unexpected': [key for key in weights if key not in shapes],

@@ -77,18 +77,7 @@ def as_data() -> Iterator[dict[tuple, dict]]:
 
 @CheckpointLoader.register_scheme([SCHEME, r'[^:]+\.safetensors$'], force=True)
 def load_from_data(filename: str, map_location: object = None) -> dict:
-    """Load a checkpoint for mmengine, which has no reader of its own for these two.
-
-    Args:
-        filename: What `load` takes.
-        map_location: Unused: the tensors are on the CPU, and models and optimizers copy them.
-
-    Returns:
-        The checkpoint.
-
-    Raises:
-        UserError: It is missing or corrupt, or holds more than data.
-    """
+    """Load a checkpoint for mmengine, which has no reader of its own for these two."""
     if _reader(filename) is None:
         raise UserError(f'{filename} has a scheme that cannot be read as data: name a file')
     return load(filename)

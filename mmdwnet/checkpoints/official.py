@@ -47,18 +47,7 @@ class Variant:
 
 
 def weights_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
-    """Find the state dict in a checkpoint: under `model` or `state_dict`, or at the top level.
-
-    Args:
-        checkpoint: What the file holds.
-        source: What messages call it.
-
-    Returns:
-        Tensors by key, without the prefix `module.` that parallel training adds.
-
-    Raises:
-        UserError: There is no state dict.
-    """
+    """Find the state dict in a checkpoint: under `model` or `state_dict`, or at the top level."""
     parts = [checkpoint.get(key) for key in ('model', 'state_dict')]
     weights = next((part for part in parts if isinstance(part, dict)), checkpoint)
     strange = [str(key) for key, value in weights.items() if not _is_plain(key, value)]
@@ -71,18 +60,7 @@ def weights_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
 
 
 def identify(weights: Mapping[str, Tensor], source: str) -> Variant:
-    """Identify the model that weights belong to.
-
-    Args:
-        weights: Tensors by key, in the authors' naming.
-        source: What messages call them.
-
-    Returns:
-        The model.
-
-    Raises:
-        UserError: It is not one of ours.
-    """
+    """Identify the model that weights belong to."""
     parts = {key.split('.')[0] for key in weights}
     if 'backbone' not in parts:
         backbone = {k: v for k, v in weights.items() if k not in ('head.weight', 'head.bias')}

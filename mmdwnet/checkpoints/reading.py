@@ -42,14 +42,7 @@ _SHOWN = 10  # names in a message
 
 
 def check_exists(path: str | Path) -> None:
-    """Check that a local checkpoint exists; one behind a URL is left to what fetches it.
-
-    Args:
-        path: Path of the checkpoint.
-
-    Raises:
-        UserError: It does not exist.
-    """
+    """Check that a local checkpoint exists; one behind a URL is left to what fetches it."""
     if '://' not in str(path) and not Path(path).expanduser().is_file():
         raise UserError(f'no checkpoint at {path}: train the model that makes it, or name another')
 

@@ -14,15 +14,7 @@ DTYPES = ('bfloat16', 'float16')
 
 
 def use_amp(cfg: Config, dtype: str) -> None:
-    """Make a config train in mixed precision.
-
-    Args:
-        cfg: The config; its `optim_wrapper` becomes a `GuardedOptimWrapper`, in place.
-        dtype: One of `DTYPES`, or 'auto' for bfloat16 where the device has it, else float16.
-
-    Raises:
-        UserError: The device lacks the dtype, or the config has an optimizer wrapper of its own.
-    """
+    """Make a config train in mixed precision."""
     wrapper = cfg.optim_wrapper
     given = wrapper.get('type', OptimWrapper)
     if resolve(OPTIM_WRAPPERS, given) not in (OptimWrapper, AmpOptimWrapper, GuardedOptimWrapper):

@@ -17,12 +17,7 @@ class DumpLabelMaps(DumpResults):
 
 
 def dump_metric(scope: str, path: str) -> BaseMetric:
-    """Make the metric that pickles a list of predictions, one dict per image.
-
-    Args:
-        scope: 'mmpretrain', 'mmdet' (masks are run-length encoded) or 'mmseg'.
-        path: The .pkl file.
-    """
+    """Make the metric that pickles a list of predictions, one dict per image."""
     if scope == 'mmdet':
         from mmdet.evaluation import DumpDetResults  # takes seconds, and only detectors need it
 

@@ -31,15 +31,7 @@ CHECKED = 'MMDWNET_CHECKED'
 
 
 def local_processes(launcher: str, environment: Mapping[str, str]) -> int | None:
-    """Return how many processes a launcher starts on this machine, or None if it does not tell.
-
-    Args:
-        launcher: One of `LAUNCHERS`.
-        environment: Environment variables.
-
-    Raises:
-        UserError: The number is less than 1.
-    """
+    """Return how many processes a launcher starts on this machine, or None if it does not tell."""
     if launcher == 'none':
         return 1
     given = environment.get(_VARIABLES[launcher][3])
@@ -51,16 +43,7 @@ def local_processes(launcher: str, environment: Mapping[str, str]) -> int | None
 
 
 def check_processes(launcher: str, environment: Mapping[str, str], gpus: int) -> None:
-    """Refuse more processes than there are GPUs, if there are any.
-
-    Args:
-        launcher: One of `LAUNCHERS`.
-        environment: Environment variables.
-        gpus: Number of GPUs that this process sees.
-
-    Raises:
-        UserError: There are too few GPUs, or the number of processes is less than 1.
-    """
+    """Refuse more processes than there are GPUs, if there are any."""
     processes = local_processes(launcher, environment)
     # slurm can give each task GPUs that the other tasks do not see.
     if gpus and launcher != 'slurm' and processes is not None and processes > gpus:

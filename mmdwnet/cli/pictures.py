@@ -12,12 +12,7 @@ _VISUALIZERS = {
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Make a config draw all test predictions into a folder.
-
-    Args:
-        cfg: The config; changed in place.
-        folder: For one picture per image; mmseg puts them into vis_data/vis_image below it.
-    """
+    """Make a config draw all test predictions into a folder."""
     # mmdet takes a relative path as relative to the work dir.
     folder = str(Path(folder).absolute())
     visualizer: dict = dict(type=_VISUALIZERS[cfg.default_scope], name='visualizer')

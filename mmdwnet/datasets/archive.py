@@ -67,36 +67,15 @@ class ZipArchive:
         self._cache = torch.empty(0, dtype=torch.uint8)
 
     def url(self, name: str) -> str:
-        """Return the URL by which mmengine reads a file.
-
-        Args:
-            name: Path inside the archive.
-
-        Returns:
-            The URL, for `mmengine.fileio`.
-        """
+        """Return the URL by which mmengine reads a file."""
         return f'zip://{quote(self.path)}!/{quote(name)}'
 
     def name(self, url: str) -> str:
-        """Return the path that `url` was given.
-
-        Args:
-            url: URL of a file in this archive.
-
-        Returns:
-            Its path inside the archive.
-        """
+        """Return the path that `url` was given."""
         return unquote(url.partition('!/')[2])
 
     def has(self, names: Sequence[str]) -> np.ndarray:
-        """Look files up.
-
-        Args:
-            names: Paths inside the archive.
-
-        Returns:
-            For each file whether the archive has it.
-        """
+        """Return for each path whether the archive has it."""
         return self._rows(names) >= 0
 
     def read(self, name: str) -> bytes:
@@ -250,33 +229,12 @@ class ZipBackend(BaseStorageBackend):
     """Reader of `zip://ARCHIVE!/PATH`, the URL that `ZipArchive.url` returns."""
 
     def get(self, filepath: str) -> bytes:
-        """Read a file.
-
-        Args:
-            filepath: URL of the file.
-
-        Returns:
-            Its content.
-
-        Raises:
-            UserError: If the archive or the file is missing or damaged.
-        """
+        """Read a file."""
         path, _, name = filepath.removeprefix('zip://').partition('!/')
         path = unquote(path)
         archive = _ARCHIVES.get(path) or open_archive(path)
         return archive.read(unquote(name))
 
     def get_text(self, filepath: str, encoding: str = 'utf-8') -> str:
-        """Read a text file.
-
-        Args:
-            filepath: URL of the file.
-            encoding: Encoding of the text.
-
-        Returns:
-            Its content.
-
-        Raises:
-            UserError: If the archive or the file is missing or damaged.
-        """
+        """Read a text file."""
         return self.get(filepath).decode(encoding)

@@ -65,14 +65,7 @@ class ImageNetZip(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Read the map and look up its images in the archive.
-
-        Returns:
-            A dict per image with `img_path`, which mmengine can read, and `gt_label`.
-
-        Raises:
-            UserError: The archive or the map is missing or broken, or they do not match.
-        """
+        """Read the map and look up its images in the archive."""
         # Keep the archive as an attribute: it carries the cache into spawned workers.
         self._archive = open_archive(self.img_prefix)
         names, labels = read_map(self.ann_file, len(self.CLASSES))
@@ -89,11 +82,7 @@ class ImageNetZip(BaseDataset):
         ]
 
     def full_init(self) -> None:
-        """Load the map and fill the cache, unless this has already been done.
-
-        Raises:
-            UserError: The archive or the map is missing or broken, or they do not match.
-        """
+        """Load the map and fill the cache, unless this has already been done."""
         if self._fully_initialized:
             return
         super().full_init()

@@ -63,16 +63,7 @@ def fuse(model: nn.Module, inplace: bool = False) -> nn.Module:
 def replace(
     model: nn.Module, others: Mapping[nn.Module, nn.Module], inplace: bool = False
 ) -> nn.Module:
-    """Replace modules of a model wherever they occur in it.
-
-    Args:
-        model: The model.
-        others: Replacements, by the modules that they replace.
-        inplace: Whether to modify `model` instead of a copy.
-
-    Returns:
-        The model, or its replacement.
-    """
+    """Replace modules of a model wherever they occur in it."""
     if not inplace:
         return deepcopy(model, {id(part): other for part, other in others.items()})
     for name, part in list(model.named_modules(remove_duplicate=False)):

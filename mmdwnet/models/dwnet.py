@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmdwnet.errors import UserError
 from mmdwnet.ops.functional import MAX_KERNEL, MIN_KERNEL
 
-from .feed_forward import FeedForward
+from .feed_forward import FeedForward, PositionwiseConv2d
 from .maps import NormLayer, pad_to_multiple
 from .mixers import MIXERS
 from .recompute import chain
@@ -49,11 +49,11 @@ class MixingBranch(nn.Module):
         super().__init__()
         self.recompute = recompute
         self.multiple = window_size if pad_to_window else 1
-        self.conv0 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv0 = PositionwiseConv2d(channels, channels, 1, bias=False)
         self.bn0 = norm_layer(channels)
         self.conv = mixer(channels, window_size, norm_layer)
         self.bn = norm_layer(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.conv2 = PositionwiseConv2d(channels, channels, 1, bias=False)
         self.bn2 = norm_layer(channels)
         self.relu = nn.ReLU(inplace=True)
 

@@ -57,15 +57,7 @@ def chain(cheap: Sequence[nn.Module], costly: Function, x: Tensor, recompute: bo
 
 
 def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-    """Apply a block of which the backward pass computes everything again.
-
-    Args:
-        block: From a tensor to a tensor.
-        x: Its input.
-
-    Returns:
-        The output of the block.
-    """
+    """Apply a block of which the backward pass computes everything again."""
     first, again = iter([block]), partial(_apply_to_copies, block)
 
     def run(x: Tensor) -> Tensor:

@@ -223,16 +223,7 @@ def _recorded(*tensors: Tensor | None) -> bool:
 
 
 def _choose(backend: str | None, x: Tensor, native: bool) -> str:
-    """Choose the backend for `x`, or check the given one.
-
-    Args:
-        backend: Key of `BACKENDS`, or None.
-        x: The input.
-        native: Whether oneDNN has the kernels that the CPU backend uses for `x`'s dtype.
-
-    Returns:
-        Key of `BACKENDS`.
-    """
+    """Choose the backend for `x`, or check the given one."""
     if backend is None:
         if torch.onnx.is_in_onnx_export() or _transformed():
             return 'torch'
