@@ -241,7 +241,7 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
             f'the backend {backend!r} supports neither forward-mode differentiation nor '
             "torch.func: give backend='torch', or none"
         )
-    if backend == 'cpu' and x.device.type not in ('cpu', 'meta'):
+    if backend == 'cpu' and x.device.type != 'cpu':
         raise UserError(f"the backend 'cpu' got an input on {x.device}: move it to the CPU")
     if backend == 'triton':
         if not _HAS_TRITON:
@@ -253,6 +253,8 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
 
 def _transformed() -> bool:
     """Whether a transform is active that custom operators lack; torch has no public way to ask."""
+    if torch.compiler.is_compiling():
+        return False  # torch traces through transforms itself, and cannot trace the question
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
