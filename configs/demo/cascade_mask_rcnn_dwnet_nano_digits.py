@@ -31,7 +31,7 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/demo/classify/epoch_8.pth',
+            checkpoint='work_dirs/demo/classify/epoch_4.pth',
             prefix='backbone.',
         ),
     ),

@@ -11,7 +11,7 @@ head = dict(
     num_classes=11,
     norm_cfg=dict(type='BN'),
     # The background is over four fifths of all pixels; at full weight it dominates the loss.
-    loss_decode=dict(class_weight=[0.2] + [1.0] * 10),
+    loss_decode=dict(class_weight=[0.4] + [1.0] * 10),
 )
 model = dict(
     # mmsegmentation 1.2.2 cannot combine class weights with ignored pixels: padding is background.
@@ -22,7 +22,7 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='work_dirs/demo/classify/epoch_8.pth',
+            checkpoint='work_dirs/demo/classify/epoch_4.pth',
             prefix='backbone.',
         ),
     ),

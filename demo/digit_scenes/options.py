@@ -41,7 +41,7 @@ class DigitSceneOptions:
 
     seed: int = 0
     cls_size: int = 64
-    cls_train_per_digit: int = 4
+    cls_train_per_digit: int = 8
     cls_val_per_digit: int = 2
     scene_size: int = 160
     train_scenes: int = 2000

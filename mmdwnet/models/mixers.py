@@ -35,6 +35,7 @@ from mmdwnet.ops import (
     inhomogeneous_depthwise_conv2d,
 )
 
+from .feed_forward import PositionwiseConv2d
 from .maps import NormLayer
 
 REDUCTION = 4
@@ -149,7 +150,7 @@ class InhomogeneousMixer(nn.Module):
         self.groups = groups
         hidden = channels // REDUCTION
         self.conv1 = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1), norm_layer(hidden), nn.ReLU(inplace=True)
+            PositionwiseConv2d(channels, hidden, 1), norm_layer(hidden), nn.ReLU(inplace=True)
         )
         self.conv2 = nn.Sequential(nn.Conv2d(hidden, groups * kernel_size**2, 1))
         # Set by `fuse`, (C,) each: channels of a group share kernels, but not a scale.
