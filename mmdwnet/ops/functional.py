@@ -241,7 +241,7 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
             f'the backend {backend!r} supports neither forward-mode differentiation nor '
             "torch.func: give backend='torch', or none"
         )
-    if backend == 'cpu' and x.device.type not in ('cpu', 'meta'):
+    if backend == 'cpu' and x.device.type != 'cpu':
         raise UserError(f"the backend 'cpu' got an input on {x.device}: move it to the CPU")
     if backend == 'triton':
         if not _HAS_TRITON:
