@@ -33,10 +33,12 @@ class _Pickled:
     """Pickles as a call, with a state and items for what it returns."""
 
     def __init__(self, function, *args, state=None, items=()) -> None:
-        self.parts = function, args, state, None, iter(items) if items else None
+        self.parts = function, args, state, None
+        self.items = items
 
     def __reduce__(self) -> tuple:
-        return self.parts
+        # An iterator anew: payloads are written more than once, and must do harm each time.
+        return *self.parts, iter(self.items) if self.items else None
 
 
 def _get(owner: object, *names: str, **more: object) -> object:

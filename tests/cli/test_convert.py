@@ -203,7 +203,8 @@ def _umask() -> int:
 
 
 def test_bad_destinations_are_refused(refusal, source: Path, tmp_path: Path):
-    assert 'x.pt does not end in .pth or .safetensors: choose such a name' in refusal(source, 'x.pt')
+    said = refusal(source, 'x.pt')
+    assert 'x.pt does not end in .pth or .safetensors: choose such a name' in said
     assert 'is the file to read: name another' in refusal(source, source)
     link = tmp_path / 'link.pth'
     link.symlink_to(source)

@@ -14,10 +14,11 @@ from mmdwnet.errors import UserError
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Put distributions into a folder of an environment that has no others."""
-    monkeypatch.setattr('sys.path', [])
+    path: list[str] = []
+    monkeypatch.setattr('sys.path', path)
 
     def put(folder: str, *names: str) -> None:
-        monkeypatch.syspath_prepend(tmp_path / folder)
+        path.insert(0, str(tmp_path / folder))
         for name in names:
             info = tmp_path / folder / f'{name.replace("-", "_")}-1.0.dist-info'
             info.mkdir(parents=True)
@@ -73,3 +74,7 @@ def test_commands_tell_before_they_do_anything(install, capsys: pytest.CaptureFi
     told = capsys.readouterr().err
     assert 'mmengine and onedl-mmengine are both installed' in told
     assert told.count('\n') == 1
+
+
+def test_this_environment_is_of_one_family() -> None:
+    check_families()
