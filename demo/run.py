@@ -20,7 +20,8 @@ from mmdwnet.errors import UserError
 from .report import write_report
 from .tasks import DATA, TASKS, TITLES, WORK_DIR, Task
 
-_ETA = re.compile(r'eta: (?:(\d+) days?, )?(\d+):(\d+):(\d+)')
+# Validation during training has an ETA of its own, which says little.
+_ETA = re.compile(r'\((?:train|test)\).* eta: (?:(\d+) days?, )?(\d+):(\d+):(\d+)')
 _PRINT_EVERY = 10  # seconds between two lines of progress
 
 

@@ -98,7 +98,8 @@ def _run(*args, cwd=None):
 
 
 def test_the_command_makes_a_set_in_the_current_folder(tmp_path):
-    counts = ['--cls-size=16', '--cls-train-per-digit=1', '--train-scenes=2', '--val-scenes=1']
+    counts = ['--cls-train-per-digit=1', '--cls-val-per-digit=1']
+    counts += ['--cls-size=16', '--train-scenes=2', '--val-scenes=1']
     done = _run('digits', *counts, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert '2 train scenes' in done.stdout
