@@ -19,10 +19,8 @@ box_head = dict(
 # On these images a bin is hardly larger than a cell of the feature map: one sample is enough.
 roi_extractor = dict(roi_layer=dict(sampling_ratio=1), out_channels=channels)
 box_heads = [{**head, **box_head} for head in _base_.model.roi_head.bbox_head]
-# A scene has three digits at most: few proposals, but half of them positive.
 rcnn = [
-    {**stage, 'sampler': {**stage['sampler'], 'num': 32, 'pos_fraction': 0.5}}
-    for stage in _base_.model.train_cfg.rcnn
+    {**stage, 'sampler': {**stage['sampler'], 'num': 64}} for stage in _base_.model.train_cfg.rcnn
 ]
 model = dict(
     backbone=dict(
