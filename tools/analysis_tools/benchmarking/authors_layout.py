@@ -27,6 +27,12 @@ class AuthorsBlock(nn.Module):
     def __init__(self, block: DWBlock) -> None:
         super().__init__()
         self.attn2conv = block.attn2conv
+        for name in ('conv0', 'conv2'):
+            # torch's convolution, whatever product the layer itself would choose.
+            weight = self.attn2conv.get_parameter(f'{name}.weight')
+            plain = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False)
+            plain.weight = weight
+            self.attn2conv.set_submodule(name, plain)
         self.bn = block.bn
         self.mlp = block.mlp
         self.drop_path = block.drop_path
