@@ -79,8 +79,8 @@ train_dataloader = dict(
 val_dataloader = dict(num_workers=1, dataset=dict(**digits, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-max_iters = 900
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=300)
+max_iters = 840
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=420)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -98,7 +98,7 @@ param_scheduler = [
 
 default_hooks = dict(
     logger=dict(interval=25),
-    checkpoint=dict(interval=300, max_keep_ckpts=1),
+    checkpoint=dict(interval=420, max_keep_ckpts=1),
 )
 log_processor = dict(window_size=25)
 randomness = dict(seed=0)
