@@ -48,13 +48,13 @@ TASKS = (
         'detect',
         Path('configs/demo/cascade_mask_rcnn_dwnet_nano_digits.py'),
         {'bbox_mAP': ('coco/bbox_mAP', 100), 'segm_mAP': ('coco/segm_mAP', 100)},
-        seconds=235,
+        seconds=250,
     ),
     Task(
         'segment',
         Path('configs/demo/upernet_dwnet_nano_digits.py'),
         {'mIoU': ('mIoU', 1)},
-        seconds=235,
+        seconds=250,
     ),
 )
 TITLES = {'top1': 'top-1', 'bbox_mAP': 'box mAP', 'segm_mAP': 'mask mAP', 'mIoU': 'mIoU'}

@@ -89,8 +89,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
-max_iters = 330
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=165)
+max_iters = 370
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=185)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -113,7 +113,7 @@ param_scheduler = [
 
 default_hooks = dict(
     logger=dict(interval=25, log_metric_by_epoch=False),
-    checkpoint=dict(by_epoch=False, interval=165, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=185, max_keep_ckpts=1),
 )
 log_processor = dict(window_size=25, by_epoch=False)
 randomness = dict(seed=0)
