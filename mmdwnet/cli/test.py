@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmdwnet.checkpoints import fitting
@@ -108,7 +109,10 @@ def use_tta(cfg: Config, built: Built) -> None:
     """Wrap a model, and its config, into the config's `tta_model`, fed by `tta_pipeline`."""
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         built.model = MODELS.build(cfg.tta_model, default_args=dict(module=built.model))
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    # A copy, as reading a class out of a pure-Python config would keep it from the dump.
+    wrapped = deepcopy(cfg.tta_model)
+    wrapped.module = cfg.model
+    cfg.model = wrapped
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
