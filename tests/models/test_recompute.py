@@ -1,46 +1,21 @@
 """Recomputation changes nothing: no derivative of any order, no statistics, compiled or not."""
 
 import copy
-from datetime import timedelta
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from benchmarking.timing import saved_bytes
-from torch import distributed, nn
-from torch.distributed.nn.functional import all_reduce
-from torch.multiprocessing.spawn import start_processes
+from torch import nn
 
-from mmdwnet.models.recompute import chain, checkpointed
+from mmdwnet.models.recompute import chain
 
+from . import chains
+from .chains import Chain, SharedNorm
 from .nano import images, nano, total
-
-
-class SharedNorm(nn.Module):
-    """A BN with the statistics of all processes; torch's SyncBatchNorm refuses to run on the CPU.
-
-    It updates its buffers as mmcv's MMSyncBN does, and counts its forward passes.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.linspace(-1, 1, channels))
-        self.bias = nn.Parameter(torch.randn(channels))
-        self.register_buffer('running_mean', torch.zeros(channels))
-        self.register_buffer('num_batches_tracked', torch.tensor(0))
-        self.passes = 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.passes += 1
-        sums = [x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), x.new_tensor([x[:, 0].numel()])]
-        sums = torch.cat(sums)
-        sums = all_reduce(sums) if distributed.is_initialized() else sums
-        mean, square = (sums[:-1] / sums[-1]).chunk(2)
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean.detach(), 0.1)
-        scale = self.weight * (square - mean.square() + 1e-5).rsqrt()
-        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
-
 
 NORMS = {
     'BN': lambda: nn.BatchNorm2d(4),
@@ -48,20 +23,6 @@ NORMS = {
     'GN': lambda: nn.GroupNorm(2, 4),
     'a norm of a user': lambda: SharedNorm(4),
 }
-
-
-class Chain(nn.Sequential):
-    """A norm, an activation that works in place, and a convolution, recomputed in some way."""
-
-    def __init__(self, norm: nn.Module, with_cp: bool | str) -> None:
-        super().__init__(norm, nn.ReLU(inplace=True), nn.Conv2d(4, 3, 3))
-        self.with_cp = with_cp
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.with_cp is True:
-            return checkpointed(nn.Sequential(*self), x)
-        *cheap, costly = self
-        return chain(cheap, costly, x, recompute=self.with_cp == 'selective')
 
 
 @pytest.fixture
@@ -199,38 +160,13 @@ def test_compiled_chains_train_alike(with_cp):
     assert_compiles_alike(stored, recomputed, x, 'inductor')
 
 
-def process(rank: int, folder: Path) -> None:
-    """One of two processes that train with the statistics of both, on batches of two sizes."""
-    torch.set_num_threads(1)  # those of the process this was forked from are not here
-    distributed.init_process_group(
-        'gloo', f'file://{folder}/rendezvous', timedelta(seconds=60), rank=rank, world_size=2
-    )
-    torch.manual_seed(rank)
-    x = torch.randn(1 + rank, 4, 6, 5).contiguous(memory_format=torch.channels_last)
-    x[:, 3] = rank  # a channel that is constant in each process
-    torch.manual_seed(2)
-    stored = Chain(SharedNorm(4), with_cp=False)
-    recomputed = copy.deepcopy(stored)
-    recomputed.with_cp = 'selective'
-    for network in (stored, recomputed):
-        network(x.clone().requires_grad_()).square().sum().backward()
-    passes, grads = (
-        recomputed[0].passes,
-        [[p.grad.clone() for p in n.parameters()] for n in (stored, recomputed)],
-    )
-    recomputed[0].requires_grad_(False)
-    out = recomputed(x).sum()
-    if rank == 0:  # the other process takes no part, so whoever asks it for anything waits in vain
-        out.backward()
-    torch.save(
-        [passes, grads, stored.state_dict(), recomputed.state_dict()], folder / f'{rank}.pth'
-    )
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
 def test_statistics_of_all_processes_are_asked_for_once(tmp_path):
-    start_processes(process, (tmp_path,), nprocs=2, start_method='fork')
+    command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    environment['PYTHONPATH'] = str(Path(__file__).parents[2])
+    subprocess.run(
+        [sys.executable, *command, chains.__file__, str(tmp_path)], env=environment, check=True
+    )
     for rank in range(2):
         passes, (stored, recomputed), *states = torch.load(tmp_path / f'{rank}.pth')
         assert passes == 1
