@@ -148,10 +148,15 @@ class OwnRunner(Runner):
 @pytest.mark.parametrize('by_name', [True, False])
 def test_a_runner_of_the_configs_own_is_used(command, tmp_path: Path, by_name, counts: Counter):
     config = tmp_path / 'own.py'
-    RUNNERS.register_module(module=OwnRunner, force=True)
-    kind = "'OwnRunner'" if by_name else f'{__name__}.OwnRunner'
-    start = '' if by_name else f'import {__name__}\n'
-    config.write_text(f'_base_ = {CONFIG!r}\n{start}runner_type = {kind}\n')
+    if by_name:
+        RUNNERS.register_module(module=OwnRunner, force=True)
+        config.write_text(f"_base_ = {CONFIG!r}\nrunner_type = 'OwnRunner'\n")
+    else:
+        Config.fromfile(CONFIG).dump(tmp_path / 'base.py')
+        config.write_text(
+            'from mmengine.config import read_base\n\nwith read_base():\n    from .base import *\n'
+            f'from {__name__} import OwnRunner\nrunner_type = OwnRunner\n'
+        )
     assert command('train', str(config))[0] == 0
     (log,) = (tmp_path / 'work').rglob('*.log')
     assert 'OwnRunner trains with ImageClassifier' in log.read_text()
