@@ -125,9 +125,9 @@ def test_folder_that_cannot_be_written_is_told_before_anything_is_made(
 
 def test_progress_counts_training_and_not_the_validation_within_it(capsys):
     progress = Progress(waiting=[])
-    progress.follow('detect: train', 'INFO - Iter(val) [25/25]    eta: 0:00:00  time: 0.2730')
+    progress.follow(TASKS[1], 'train', 'INFO - Iter(val) [25/25]    eta: 0:00:00  time: 0.2730')
     assert capsys.readouterr().out == ''
-    progress.follow('detect: train', 'INFO - Iter(train) [ 25/500]  lr: 2e-04  eta: 0:04:55')
+    progress.follow(TASKS[1], 'train', 'INFO - Iter(train) [ 25/500]  lr: 2e-04  eta: 0:04:55')
     assert capsys.readouterr().out == 'detect: train: 4:55 left; demo: about 4:55 left\n'
 
 
