@@ -113,7 +113,9 @@ class Progress:
         # Tasks that wait run side by side.
         later = max((task.seconds for task in self.waiting), default=0)
         demo = _clock(max(self.left.values()) + later)
-        self.say(f'{task.name}: {tool}: {_clock(self.left[task.name])} left; demo: about {demo} left')
+        self.say(
+            f'{task.name}: {tool}: {_clock(self.left[task.name])} left; demo: about {demo} left'
+        )
 
 
 def run_task(task: Task, inputs: dict, progress: Progress, side_by_side: int = 1) -> dict:

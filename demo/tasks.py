@@ -42,19 +42,19 @@ TASKS = (
         'classify',
         Path('configs/demo/dwnet_nano_digits.py'),
         {'top1': ('accuracy/top1', 1)},
-        seconds=145,
+        seconds=140,
     ),
     Task(
         'detect',
         Path('configs/demo/cascade_mask_rcnn_dwnet_nano_digits.py'),
         {'bbox_mAP': ('coco/bbox_mAP', 100), 'segm_mAP': ('coco/segm_mAP', 100)},
-        seconds=250,
+        seconds=360,
     ),
     Task(
         'segment',
         Path('configs/demo/upernet_dwnet_nano_digits.py'),
         {'mIoU': ('mIoU', 1)},
-        seconds=250,
+        seconds=360,
     ),
 )
 TITLES = {'top1': 'top-1', 'bbox_mAP': 'box mAP', 'segm_mAP': 'mask mAP', 'mIoU': 'mIoU'}
