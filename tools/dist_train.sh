@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains in several processes: dist_train.sh CONFIG GPUS [options of train.py]
 # On several machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT on each. Without CUDA, GPUS is
-# the number of processes on the CPU.
+# the number of processes on the CPU. When a process dies, all are restarted from the newest
+# checkpoint, up to MAX_RESTARTS times (3). SIGTERM, SIGUSR1 and Ctrl-C save and exit with code 75.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -24,10 +25,29 @@ if [ -z "${OMP_NUM_THREADS:-}" ]; then
 print(1 if torch.cuda.is_available() else max(1, torch.get_num_threads() // $GPUS))")
     export OMP_NUM_THREADS
 fi
+
+# Restarted processes go on from what this run has written. If they were told to stop, they leave
+# the file MMDWNET_STOPPED, as torchrun tells only success from failure.
+MMDWNET_STARTED=$(date +%s)
+MMDWNET_STOPPED=$(mktemp -u)
+export MMDWNET_STARTED MMDWNET_STOPPED
 "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
     --master_port="${PORT:-29500}" \
     --nproc_per_node="$GPUS" \
-    "$TRAIN" "$CONFIG" "$@" --launcher pytorch
+    --max-restarts="${MAX_RESTARTS:-3}" \
+    "$TRAIN" "$CONFIG" "$@" --launcher pytorch &
+# torchrun passes SIGTERM on, but not SIGUSR1.
+trap 'kill -TERM $! 2>/dev/null || true' TERM INT USR1
+CODE=0
+while kill -0 $! 2>/dev/null; do
+    CODE=0
+    wait $! || CODE=$?
+done
+if [ -e "$MMDWNET_STOPPED" ]; then
+    rm "$MMDWNET_STOPPED"
+    CODE=75
+fi
+exit "$CODE"

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Trains on a slurm cluster: slurm_train.sh PARTITION JOB_NAME CONFIG [WORK_DIR] [options of train.py]
 # GPUS, GPUS_PER_NODE and CPUS_PER_TASK size the job; SRUN_ARGS and PY_ARGS are passed on.
+# In a batch job (sbatch --requeue --signal=USR1@120), a training that has to stop saves, has the job
+# queued again, and goes on then. Elsewhere it exits with code 75; --resume goes on.
 set -euo pipefail
 
 if [ $# -lt 3 ]; then
@@ -18,6 +20,11 @@ fi
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
 
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    set -- "$@" --resume
+fi
+
+CODE=0
 # SRUN_ARGS and PY_ARGS are lists of words, so they stay without quotes.
 # shellcheck disable=SC2086
 srun -p "$PARTITION" \
@@ -29,4 +36,8 @@ srun -p "$PARTITION" \
     --kill-on-bad-exit=1 \
     ${SRUN_ARGS:-} \
     "${PYTHON:-python}" -u "$(dirname "$0")/train.py" "$CONFIG" "$@" ${PY_ARGS:-} \
-    --launcher slurm
+    --launcher slurm || CODE=$?
+if [ "$CODE" -eq 75 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$CODE"

@@ -11,7 +11,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1),
+    checkpoint=dict(type='ResumableCheckpointHook', interval=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 vis_backends = [dict(type='LocalVisBackend')]

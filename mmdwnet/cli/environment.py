@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -28,6 +30,9 @@ _VARIABLES = {
 LAUNCHERS = ('none', *_VARIABLES)
 # Set by tools/dist_*.sh once they have run the command with --check.
 CHECKED = 'MMDWNET_CHECKED'
+# Set by tools/dist_train.sh: when it started, and the file that stopped processes leave.
+STARTED = 'MMDWNET_STARTED'
+STOPPED = 'MMDWNET_STOPPED'
 
 
 def local_processes(launcher: str, environment: Mapping[str, str]) -> int | None:
@@ -58,6 +63,25 @@ def checks_files(launcher: str) -> bool:
     if launcher == 'none':
         return True
     return CHECKED not in os.environ and os.environ.get(_VARIABLES[launcher][2], '0') == '0'
+
+
+def restarted_since() -> float | None:
+    """Return when the run began that torchrun has restarted this process in, or None.
+
+    Returns:
+        Seconds since the epoch.
+    """
+    if os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0' or STARTED not in os.environ:
+        return None
+    return float(os.environ[STARTED])
+
+
+def leave_stopped() -> bool:
+    """Tell tools/dist_train.sh that the run was stopped; return False if it has not asked."""
+    if STOPPED not in os.environ:
+        return False
+    Path(os.environ[STOPPED]).touch()
+    return True
 
 
 def adapt(cfg: Config) -> None:
@@ -118,7 +142,13 @@ def _connect(launcher: str, env_cfg: Mapping) -> None:
         # mmengine would ask for CUDA.
         os.environ['LOCAL_RANK'] = local_rank
         _find_master(launcher)
-        distributed.init_process_group('gloo', rank=int(rank), world_size=int(world_size))
+        timeout = env_cfg.get('dist_cfg', {}).get('timeout')  # as mmengine takes it
+        distributed.init_process_group(
+            'gloo',
+            timeout=timedelta(seconds=timeout) if timeout else None,
+            rank=int(rank),
+            world_size=int(world_size),
+        )
         return
     set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
     if launcher == 'slurm':

@@ -1,13 +1,15 @@
 """Train a classifier, detector or segmentor from its config."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from mmdwnet.checkpoints import fitting
+from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.checkpoints.loading import as_data
+from mmdwnet.engine.stopping import Stopped
 from mmdwnet.errors import UserError
 
 from . import environment
@@ -54,8 +56,8 @@ def train(args: argparse.Namespace) -> None:
     Raises:
         UserError: The input is bad; nothing has been written then.
     """
-    cfg = training_config(args)
     with as_data() as read:
+        cfg = training_config(args)
         if args.check:
             check(cfg)
             print(f'{args.config} can be trained')
@@ -67,7 +69,11 @@ def train(args: argparse.Namespace) -> None:
                 runner = make_runner(cfg, built, read)
                 check_last_batch(runner, built.model)
             args.traceback = True  # from here on, not only the input can be at fault
-            runner.train()
+            try:
+                runner.train()
+            except Stopped:
+                if not environment.leave_stopped():
+                    raise
 
 
 def training_config(args: argparse.Namespace) -> Config:
@@ -78,14 +84,7 @@ def training_config(args: argparse.Namespace) -> Config:
     """
     cfg = load_config(args)
     require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-    if args.resume == 'auto':
-        # Without a checkpoint yet, training starts as the config says, from its load_from if any.
-        latest = find_latest_checkpoint(cfg.work_dir)
-        cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
-    elif args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = args.resume
+    _choose_start(args, cfg)
     if args.amp is not None:
         use_amp(cfg, args.amp)
     if args.auto_scale_lr:
@@ -97,6 +96,26 @@ def training_config(args: argparse.Namespace) -> Config:
         cfg.auto_scale_lr.enable = True
     environment.adapt(cfg)
     return cfg
+
+
+def _choose_start(args: argparse.Namespace, cfg: Config) -> None:
+    """Set what the training starts or goes on from."""
+    latest = None
+    auto = args.resume == 'auto' or (cfg.get('resume') and cfg.get('load_from') is None)
+    since = 0.0 if auto else environment.restarted_since()
+    if since is not None:
+        latest, passed = find_latest(cfg.work_dir, since)
+        for reason in passed if environment.checks_files(cfg.launcher) else ():
+            print(f'passed over: {reason}', file=sys.stderr)
+        if latest is None and passed:
+            raise UserError(
+                f'{cfg.work_dir} has checkpoints, but none to resume from: name one by --resume '
+                'CHECKPOINT, or train without --resume'
+            )
+    if latest is not None or args.resume not in (None, 'auto'):
+        cfg.resume, cfg.load_from = True, latest or args.resume
+    elif auto:  # there is no checkpoint yet
+        cfg.resume = False
 
 
 def check(cfg: Config) -> Built:
@@ -111,9 +130,7 @@ def check(cfg: Config) -> Built:
             "two or more, or norm_cfg=dict(type='SyncBN') with several processes"
         )
     if cfg.get('resume'):
-        checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
-        if checkpoint is not None:
-            fitting.check_resumable(checkpoint, model)
+        fitting.check_resumable(cfg.load_from, model)
     elif cfg.get('load_from'):
         fitting.check_some_weights(cfg.load_from, model)
     return built

@@ -1,7 +1,16 @@
-"""What mmengine's Runner runs: the optimizer wrapper, hooks, samplers."""
+"""What mmengine's Runner runs: the optimizer wrapper, loops, hooks, samplers."""
 
+from .checkpoint_hook import ResumableCheckpointHook
 from .fuse_hook import FuseHook
+from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from .optim_wrapper import GuardedOptimWrapper
 from .sampler import ShareSampler
 
-__all__ = ['FuseHook', 'GuardedOptimWrapper', 'ShareSampler']
+__all__ = [
+    'FuseHook',
+    'GuardedOptimWrapper',
+    'ResumableCheckpointHook',
+    'ResumableEpochBasedTrainLoop',
+    'ResumableIterBasedTrainLoop',
+    'ShareSampler',
+]

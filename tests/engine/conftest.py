@@ -1,0 +1,101 @@
+"""Small trainings that can be disturbed."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TRANSFORMS
+
+from mmdwnet.cli import train
+
+CONFIG = str(Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py')
+IMAGES = 22  # 11 batches of two
+
+
+@HOOKS.register_module(force=True)
+class SignalAt(Hook):
+    """Sends this process a signal before an iteration."""
+
+    def __init__(self, iteration: int, number: int = signal.SIGTERM) -> None:
+        self.iteration, self.number = iteration, number
+
+    def before_train_iter(self, runner: object, *_: object, **__: object) -> None:
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+
+@TRANSFORMS.register_module(force=True)
+class NoteRead:
+    """Writes down the images that are read, from whatever process."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(self, results: dict) -> dict:
+        with open(self.path, 'a') as file:
+            file.write(f'{results["sample_idx"]}\n')
+        # What upstream's pipelines draw from.
+        results['img'] = results['img'] + np.random.randint(9) + int(torch.randint(9, ()))
+        return results
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('imagenet')
+    rng = np.random.default_rng(0)
+    for i in range(IMAGES):
+        for split in ('train', 'val'):
+            (root / split / str(i % 10)).mkdir(parents=True, exist_ok=True)
+            picture = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / split / str(i % 10) / f'{i}.png'), picture)
+    return root
+
+
+@pytest.fixture
+def run(data_root: Path, tmp_path: Path, forget: Callable[[], None]) -> Callable[..., int]:
+    """Trains for three epochs; returns the exit code."""
+
+    def run(
+        name: str,
+        *args: str,
+        workers: int = 0,
+        changes: tuple[str, ...] = (),
+        hooks: Sequence[dict] = (),
+    ) -> int:
+        forget()
+        pipeline = [
+            dict(type='LoadImageFromFile'),
+            dict(type='NoteRead', path=str(tmp_path / f'{name}.read')),
+            dict(type='RandomCrop', crop_size=28, padding=2),
+            dict(type='PackInputs'),
+        ]
+        config = tmp_path / 'disturbed.py'
+        config.write_text(
+            f'_base_ = {CONFIG!r}\ncustom_hooks = {list(hooks)}\n'
+            f'train_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+        )
+        options = [
+            *(f'{kind}_dataloader.dataset.data_root={data_root}' for kind in ('train', 'val')),
+            f'train_dataloader.num_workers={workers}',
+            'val_dataloader.num_workers=0',
+            'val_dataloader.persistent_workers=False',
+            f'train_dataloader.persistent_workers={workers > 0}',
+            'train_dataloader.batch_size=2',
+            'train_cfg.max_epochs=3',
+            'model.backbone.drop_path_rate=0.5',
+            *changes,
+        ]
+        try:
+            return train.main(
+                [str(config), *args, '--work-dir', str(tmp_path / name), '--cfg-options', *options]
+            )
+        except SystemExit as end:
+            return end.code
+
+    return run

@@ -1,0 +1,52 @@
+"""Hooks and transforms that disturb a training once: the next start finds their mark."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TRANSFORMS
+from torch.utils.data import get_worker_info
+
+KINDS = {
+    'dies': lambda: os.kill(os.getpid(), signal.SIGKILL),
+    'hangs': lambda: time.sleep(1000),
+    'SIGTERM': lambda: os.kill(os.getpid(), signal.SIGTERM),
+    'SIGUSR1': lambda: os.kill(os.getpid(), signal.SIGUSR1),
+    'SIGINT': lambda: os.kill(os.getpid(), signal.SIGINT),
+}
+
+
+def disturb(kind: str, mark: str) -> None:
+    try:
+        Path(mark).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    KINDS[kind]()
+
+
+@HOOKS.register_module()
+class Disturbed(Hook):
+    """Disturbs the last process before an iteration."""
+
+    def __init__(self, kind: str, iteration: int, mark: str, rank: int = 1) -> None:
+        self.kind, self.iteration, self.mark, self.rank = kind, iteration, mark, rank
+
+    def before_train_iter(self, runner: object, *_: object, **__: object) -> None:
+        if runner.iter == self.iteration and get_rank() == self.rank:
+            disturb(self.kind, self.mark)
+
+
+@TRANSFORMS.register_module()
+class DisturbedWorker:
+    """Disturbs the worker that reads an image."""
+
+    def __init__(self, kind: str, index: int, mark: str) -> None:
+        self.kind, self.index, self.mark = kind, index, mark
+
+    def __call__(self, results: dict) -> dict:
+        if results['sample_idx'] == self.index and get_worker_info() is not None:
+            disturb(self.kind, self.mark)
+        return results
