@@ -21,7 +21,8 @@ def nchw(x: Tensor) -> Tensor:
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Zero-pad (N, C, H, W) at the bottom and right until `multiple` divides H and W."""
-    pad_h, pad_w = (-size % multiple for size in x.shape[-2:])
+    # Not -size % multiple, which torch 2.9 takes for negative if sizes are symbolic.
+    pad_h, pad_w = ((multiple - size % multiple) % multiple for size in x.shape[-2:])
     return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
 
 

@@ -50,7 +50,7 @@ class SpatialMLP(nn.Conv1d):
         """Mix positions: (N, H, W, C) to (N, H, W, C), where C is divisible by num_heads."""
         n, h, w, c = x.shape
         heads, k, offset = self.groups, self.window_size, self.offset
-        bottom, right = (-(offset + size) % k for size in (h, w))
+        bottom, right = ((k - (offset + size) % k) % k for size in (h, w))
         if offset or bottom or right:
             x = F.pad(x, (0, 0, offset, right, offset, bottom))
         rows, columns = x.shape[1] // k, x.shape[2] // k
