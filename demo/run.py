@@ -65,7 +65,7 @@ def run_demo(options: DigitSceneOptions | None = None) -> dict[str, float]:
     seconds = time.monotonic() - start
     classify, *dense = TASKS
     states = [run_task(classify, _read(DATA / 'digit_scenes.json'), progress)]
-    # Both start from the classifier. On small models, two threads are slower than two processes.
+    # Both start from the classifier. For models this small, a second thread hardly helps.
     with ThreadPoolExecutor() as pool:
         states += pool.map(lambda task: run_task(task, states[0], progress, len(dense)), dense)
     seconds += states[0]['seconds'] + max(state['seconds'] for state in states[1:])
@@ -110,7 +110,7 @@ class Progress:
         if time.monotonic() - self.last < _PRINT_EVERY:
             return
         self.last = time.monotonic()
-        # Tasks that wait run side by side.
+        # The tasks still to come run side by side.
         later = max((task.seconds for task in self.waiting), default=0)
         demo = _clock(max(self.left.values()) + later)
         self.say(
