@@ -64,10 +64,15 @@ def run_demo(options: DigitSceneOptions | None = None) -> dict[str, float]:
     make_digit_scenes(DATA, options, log=progress.say)
     seconds = time.monotonic() - start
     classify, *dense = TASKS
-    states = [run_task(classify, _read(DATA / 'digit_scenes.json'), progress)]
-    # Both start from the classifier. On small models, two threads are slower than two processes.
+    states = [
+        run_task(classify, _fingerprint(classify, _read(DATA / 'digit_scenes.json')), progress)
+    ]
+    # Python 3.11 cannot parse two configs at a time, so the threads read none.
+    fingerprints = [_fingerprint(task, states[0]) for task in dense]
+    # Both start from the classifier. For models this small, a second thread hardly helps.
+    run_dense = partial(run_task, progress=progress, side_by_side=len(dense))
     with ThreadPoolExecutor() as pool:
-        states += pool.map(lambda task: run_task(task, states[0], progress, len(dense)), dense)
+        states += pool.map(run_dense, dense, fingerprints)
     seconds += states[0]['seconds'] + max(state['seconds'] for state in states[1:])
     results = {
         name: round(state['metrics'][metric] * factor, 1)
@@ -110,7 +115,7 @@ class Progress:
         if time.monotonic() - self.last < _PRINT_EVERY:
             return
         self.last = time.monotonic()
-        # Tasks that wait run side by side.
+        # The tasks still to come run side by side.
         later = max((task.seconds for task in self.waiting), default=0)
         demo = _clock(max(self.left.values()) + later)
         self.say(
@@ -118,12 +123,12 @@ class Progress:
         )
 
 
-def run_task(task: Task, inputs: dict, progress: Progress, side_by_side: int = 1) -> dict:
+def run_task(task: Task, fingerprint: str, progress: Progress, side_by_side: int = 1) -> dict:
     """Train and test one task's model, or reuse the results of an earlier run.
 
     Args:
         task: The task.
-        inputs: What the task depends on besides its config; it is run again if this changes.
+        fingerprint: What the task depends on; it is run again if this changes.
         progress: Receives the tools' progress.
         side_by_side: How many tasks share the machine's cores.
 
@@ -134,7 +139,6 @@ def run_task(task: Task, inputs: dict, progress: Progress, side_by_side: int = 1
         UserError: A tool failed.
     """
     progress.waiting.remove(task)
-    fingerprint = _fingerprint(task, inputs)
     state = _read(_state_file(task)) if _state_file(task).exists() else {}
     if state.get('fingerprint') != fingerprint:
         shutil.rmtree(task.work_dir, ignore_errors=True)
@@ -189,6 +193,7 @@ def _run_tool(
 
 
 def _fingerprint(task: Task, inputs: dict) -> str:
+    """Digest a task's config and what else it depends on."""
     config = Config.fromfile(task.config).pretty_text
     inputs = {key: value for key, value in inputs.items() if key != 'seconds'}
     text = config + json.dumps(inputs, sort_keys=True)

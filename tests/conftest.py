@@ -1,6 +1,10 @@
 import gc
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import mmengine.config.config
 import pytest
@@ -59,6 +63,19 @@ def _no_traces(forget: Callable[[], None]) -> Iterator[None]:
     forget()
     yield
     forget()
+
+
+@pytest.fixture
+def run_in_two_processes(tmp_path: Path) -> Callable[[str], None]:
+    """Runs a script in two processes on the CPU, with `tmp_path` as its argument."""
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+    environment['PYTHONPATH'] = str(Path(__file__).parents[1])
+
+    def run(script: str) -> None:
+        subprocess.run([*command, script, str(tmp_path)], env=environment, check=True)
+
+    return run
 
 
 @pytest.fixture

@@ -19,9 +19,15 @@ def nchw(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
+def missing(size: int, multiple: int) -> int:
+    """Return how much to add to a size so that `multiple` divides it."""
+    # Not -size % multiple, whose sign torch 2.9 gets wrong if sizes are symbolic.
+    return (multiple - size % multiple) % multiple
+
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Zero-pad (N, C, H, W) at the bottom and right until `multiple` divides H and W."""
-    pad_h, pad_w = (-size % multiple for size in x.shape[-2:])
+    pad_h, pad_w = (missing(size, multiple) for size in x.shape[-2:])
     return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
 
 

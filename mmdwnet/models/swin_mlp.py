@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmdwnet.errors import UserError
 
 from .feed_forward import FeedForward
-from .maps import LayerNorm2d, NormLayer, nchw, nhwc
+from .maps import LayerNorm2d, NormLayer, missing, nchw, nhwc
 from .recompute import chain
 from .swin_design import NUM_STAGES, PATCH_SIZE, SwinDesign, drop_path_layer
 
@@ -50,7 +50,7 @@ class SpatialMLP(nn.Conv1d):
         """Mix positions: (N, H, W, C) to (N, H, W, C), where C is divisible by num_heads."""
         n, h, w, c = x.shape
         heads, k, offset = self.groups, self.window_size, self.offset
-        bottom, right = (-(offset + size) % k for size in (h, w))
+        bottom, right = (missing(offset + size, k) for size in (h, w))
         if offset or bottom or right:
             x = F.pad(x, (0, 0, offset, right, offset, bottom))
         rows, columns = x.shape[1] // k, x.shape[2] // k

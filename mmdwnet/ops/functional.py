@@ -261,7 +261,6 @@ def _transformed() -> bool:
 def _autocast(*tensors: Tensor | None) -> tuple:
     """Convert tensors as autocast does for a convolution."""
     device = tensors[0].device.type  # type: ignore[union-attr]
-    # Not torch.amp.is_autocast_available, at which torch 2.6's compiler breaks the graph.
     if device == 'meta' or not torch.is_autocast_enabled(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)

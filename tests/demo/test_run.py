@@ -3,9 +3,11 @@
 import base64
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from demo.digit_scenes import DigitSceneOptions
 from demo.run import Progress, main, run_demo
@@ -84,6 +86,20 @@ def test_second_run_reuses_everything(demo, monkeypatch, capsys):
     assert {key: after[key] for key in before if key != 'minutes'} == {
         key: before[key] for key in before if key != 'minutes'
     }
+
+
+def test_configs_are_read_in_the_main_thread(demo, monkeypatch):
+    # Python 3.11's parser fails now and then where two threads use it.
+    monkeypatch.chdir(demo)
+    read, threads = Config.fromfile, []
+
+    def watched(*args, **kwargs):
+        threads.append(threading.current_thread())
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(Config, 'fromfile', watched)
+    run_demo(OPTIONS)
+    assert threads == [threading.main_thread()] * len(TASKS)
 
 
 def test_interrupted_run_goes_on(demo, monkeypatch):

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -73,13 +70,8 @@ def test_products_are_in_bfloat16_and_weights_stay():
     assert model.weight.dtype == torch.float32
 
 
-def test_two_processes_decide_alike(tmp_path: Path):
-    command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
-    environment['PYTHONPATH'] = str(Path(__file__).parents[2])
-    subprocess.run(
-        [sys.executable, *command, training.__file__, str(tmp_path)], env=environment, check=True
-    )
+def test_two_processes_decide_alike(tmp_path: Path, run_in_two_processes):
+    run_in_two_processes(training.__file__)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
     ends = first.pop('end'), second.pop('end')
     assert ends[0] == ends[1]

@@ -1,10 +1,6 @@
 """Recomputation changes nothing: no derivative of any order, no statistics, compiled or not."""
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -160,13 +156,8 @@ def test_compiled_chains_train_alike(with_cp):
     assert_compiles_alike(stored, recomputed, x, 'inductor')
 
 
-def test_statistics_of_all_processes_are_asked_for_once(tmp_path):
-    command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    environment['PYTHONPATH'] = str(Path(__file__).parents[2])
-    subprocess.run(
-        [sys.executable, *command, chains.__file__, str(tmp_path)], env=environment, check=True
-    )
+def test_statistics_of_all_processes_are_asked_for_once(tmp_path, run_in_two_processes):
+    run_in_two_processes(chains.__file__)
     for rank in range(2):
         passes, (stored, recomputed), *states = torch.load(tmp_path / f'{rank}.pth')
         assert passes == 1
