@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -138,25 +139,36 @@ def agreement() -> Iterator[None]:
 
 def _connect(launcher: str, env_cfg: Mapping) -> None:
     rank, world_size, local_rank = (_read(name) for name in _VARIABLES[launcher][:3])
+    dist_cfg = dict(env_cfg.get('dist_cfg', {}))
     if not torch.cuda.is_available():
         # mmengine would ask for CUDA.
         os.environ['LOCAL_RANK'] = local_rank
         _find_master(launcher)
-        timeout = env_cfg.get('dist_cfg', {}).get('timeout')  # as mmengine takes it
+        timeout = dist_cfg.get('timeout')  # in seconds, as mmengine takes it
         distributed.init_process_group(
             'gloo',
             timeout=timedelta(seconds=timeout) if timeout else None,
-            rank=int(rank),
-            world_size=int(world_size),
+            **_place(rank, world_size),
         )
         return
+    if launcher == 'pytorch' and dist_cfg.get('init_backend', 'torch') == 'torch':
+        dist_cfg.update(_place(rank, world_size))
     set_multi_processing(**env_cfg.get('mp_cfg', {}), distributed=True)
     if launcher == 'slurm':
         # mmengine takes it for the number of the GPU, but a task may see only GPUs of its own.
         os.environ['SLURM_LOCALID'] = str(int(local_rank) % torch.cuda.device_count())
-    init_dist(launcher, **env_cfg.get('dist_cfg', {}))
+    init_dist(launcher, **dist_cfg)
     if launcher == 'slurm':
         os.environ['SLURM_LOCALID'] = local_rank
+
+
+def _place(rank: str, world_size: str) -> dict[str, Any]:
+    """Return a process's place in its group, and where the group meets."""
+    store, *_ = next(distributed.rendezvous('env://', int(rank), int(world_size)))
+    # Processes that torchrun has restarted must not read what those before them have stored.
+    start = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    store = distributed.PrefixStore(f'start {start}', store)
+    return dict(store=store, rank=int(rank), world_size=int(world_size))
 
 
 def _read(name: str) -> str:

@@ -9,30 +9,19 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_world_size, sync_random_seed
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import LOOPS, RUNNERS
-from mmengine.runner import (
-    BaseLoop,
-    EpochBasedTrainLoop,
-    IterBasedTrainLoop,
-    Runner,
-    set_random_seed,
-)
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
 from mmdwnet.apis.building import build_model, resolve
 from mmdwnet.checkpoints.loading import load
-from mmdwnet.engine.loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from mmdwnet.errors import UserError
 from mmdwnet.models.mixers import DynamicMixer
 
 from . import checks, environment
 
-_EXACT = {
-    EpochBasedTrainLoop: ResumableEpochBasedTrainLoop,
-    IterBasedTrainLoop: ResumableIterBasedTrainLoop,
-}
 _FINITE = (DefaultSampler, SequentialSampler, RandomSampler)
 
 
@@ -108,9 +97,6 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
             torch.set_rng_state(built.state)
             return built.model
 
-        def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-            return super().build_train_loop(_exact(loop))
-
         def load_or_resume(self) -> None:
             super().load_or_resume()
             read.clear()
@@ -122,18 +108,6 @@ def _resumed_seed(cfg: Config) -> int | None:
     """Return the seed of the training that a config resumes, if any."""
     meta = load(cfg.load_from).get('meta', {}) if cfg.get('resume') else {}
     return meta.get('seed')
-
-
-def _exact(loop: BaseLoop | dict) -> BaseLoop | dict:
-    """Return the config of a loop with mmengine's two replaced by those that resume exactly."""
-    if isinstance(loop, BaseLoop):
-        return loop
-    loop = dict(loop)
-    kind = loop.pop('type', None)
-    if kind is None:
-        kind = EpochBasedTrainLoop if loop.pop('by_epoch') else IterBasedTrainLoop
-    kind = resolve(LOOPS, kind)
-    return dict(loop, type=_EXACT.get(kind, kind))
 
 
 def check_last_batch(runner: Runner, model: nn.Module) -> None:

@@ -5,7 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from mmengine.config import Config
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
+from mmdwnet.apis.building import resolve
 from mmdwnet.checkpoints import fitting
 from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.checkpoints.loading import as_data
@@ -94,6 +97,7 @@ def training_config(args: argparse.Namespace) -> Config:
                 f'{args.config} is meant for: add auto_scale_lr=dict(base_batch_size=...) to it'
             )
         cfg.auto_scale_lr.enable = True
+    _use_exact_loop(cfg)
     environment.adapt(cfg)
     return cfg
 
@@ -116,6 +120,19 @@ def _choose_start(args: argparse.Namespace, cfg: Config) -> None:
         cfg.resume, cfg.load_from = True, latest or args.resume
     elif auto:  # there is no checkpoint yet
         cfg.resume = False
+
+
+def _use_exact_loop(cfg: Config) -> None:
+    """Replace either of mmengine's training loops by ours, which resumes exactly."""
+    loop = cfg.train_cfg
+    kind = loop.get('type') or (EpochBasedTrainLoop if loop.get('by_epoch') else IterBasedTrainLoop)
+    exact = {
+        EpochBasedTrainLoop: 'ResumableEpochBasedTrainLoop',
+        IterBasedTrainLoop: 'ResumableIterBasedTrainLoop',
+    }.get(resolve(LOOPS, kind))
+    if exact is not None:
+        loop.pop('by_epoch', None)
+        loop.type = exact
 
 
 def check(cfg: Config) -> Built:

@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmdwnet.errors import UserError
 
-from . import files  # noqa: F401, which registers the backend
+from . import files
 from .stopping import Stopped, StopRequest
 
 
@@ -52,12 +52,12 @@ class ResumableCheckpointHook(CheckpointHook):
         self._loaded: dict = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Find the place of the checkpoints, go to the place of the one resumed from, and listen."""
+        """Find where checkpoints belong, go to the place of the one resumed from, and listen."""
         folder = self.out_dir or runner.work_dir
         backend = get_file_backend(folder)
-        if self.backend_args is None and self.file_client_args is None:
-            if isinstance(backend, LocalBackend):
-                self.backend_args = dict(backend='atomic')
+        own = self.backend_args is None and self.file_client_args is None
+        if own and isinstance(backend, LocalBackend):
+            self.backend_args = dict(backend='atomic')
         if folder != runner.work_dir:
             folder = backend.join_path(folder, os.path.basename(runner.work_dir.rstrip(os.sep)))
         info = runner.message_hub.runtime_info
@@ -85,7 +85,9 @@ class ResumableCheckpointHook(CheckpointHook):
             return
         iteration = runner.iter + 1
         if self._saved_iter != iteration:
-            name = f'iter_{iteration}.pth' if self.by_epoch else self.filename_tmpl.format(iteration)
+            name = (
+                f'iter_{iteration}.pth' if self.by_epoch else self.filename_tmpl.format(iteration)
+            )
             self._write(runner, name, dict(epoch=runner.epoch, iter=iteration), stopgap=True)
         self._end(runner, iteration)
 

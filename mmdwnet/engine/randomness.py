@@ -10,7 +10,7 @@ def seed(*place: int) -> None:
     """Seed the CPU generators of Python, numpy and torch.
 
     Args:
-        place: Non-negative integers that tell one place from another, such as seed, rank, iteration.
+        place: Non-negative integers that tell one place from another: seed, rank, iteration.
     """
     words = np.random.SeedSequence(place).generate_state(4)
     number = int.from_bytes(words[:2].tobytes(), 'little')

@@ -51,6 +51,10 @@ class StopRequest:
         if self._asked is not None:
             self._asked[1].wait()
             self._asked = None
+        if self._group is not None:
+            # Its threads would outlive the interpreter, which would abort the process.
+            distributed.destroy_process_group(self._group)
+            self._group = None
 
     def agreed(self) -> bool:
         """Return whether all processes stop now; each asks once per iteration."""

@@ -9,6 +9,8 @@ import torch
 from .test_commands import CLASSIFIER, on_data
 
 HERE = Path(__file__).parent
+
+
 @pytest.fixture
 def train(script, digits: Path, tmp_path: Path) -> Callable[..., str]:
     """Trains for two epochs of 12 iterations; returns stderr."""
@@ -93,7 +95,9 @@ def test_all_processes_stop_when_one_is_told_to(train, tmp_path: Path, kind):
     assert_same(result(tmp_path / 'cut'), result(tmp_path / 'whole'))
 
 
-@pytest.mark.parametrize(('kind', 'said'), [('dies', 'is killed by signal'), ('hangs', 'timed out')])
+@pytest.mark.parametrize(
+    ('kind', 'said'), [('dies', 'is killed by signal'), ('hangs', 'timed out')]
+)
 def test_a_lost_worker_ends_the_run_which_can_be_resumed(train, tmp_path: Path, kind, said):
     pipeline = [
         dict(type='LoadImageFromFile'),
