@@ -1,12 +1,17 @@
 """Batches of a training that can go on from any of them, whoever reads them."""
 
 import copy
+import logging
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
+from mmengine.logging import print_log
 from torch.utils.data import BatchSampler, DataLoader
 
+from .places import Stretch, divisible, left
 from .randomness import seed
 
 _GRACE = 30  # seconds, of a worker that was told to end
@@ -46,7 +51,7 @@ class ResumableBatches(BatchSampler):
         endless: Whether to begin a new epoch where one ends.
 
     Attributes:
-        skipped: How many batches to pass over when iteration begins next.
+        stretches: What has been trained on; the last is this process's own.
         iteration: The iteration that the first batch after these is for.
     """
 
@@ -57,20 +62,46 @@ class ResumableBatches(BatchSampler):
         self.drop_last = batches.drop_last
         self.seed = seed
         self.endless = endless
-        self.skipped = 0
+        self.stretches = [Stretch(get_world_size(), self.batch_size)]
         self.iteration = 0
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        rank = get_rank()
-        for number, indices in enumerate(self._all(), -self.skipped):
-            if number >= 0:
-                yield Batch(indices, (self.seed, rank, self.iteration + number))
+        *before, own = self.stretches
+        place = self.seed, get_rank()
+        rest = islice(self._all(left(self.batches, before)), own.batches, None)
+        for iteration, indices in enumerate(rest, self.iteration):
+            yield Batch(indices, (*place, iteration))
 
-    def _all(self) -> Iterator[list[int]]:
-        yield from self.batches
+    def after(self, stretches: list[Stretch]) -> list[Stretch]:
+        """Return stretches of a training with one of this process at the end.
+
+        Args:
+            stretches: What has been trained on, in order.
+        """
+        last, own = stretches[-1], Stretch(get_world_size(), self.batch_size)
+        if replace(last, batches=0) == own:
+            return stretches
+        if divisible(self.batches, self.endless):
+            return [*stretches, own]
+        print_log(
+            'with other processes or batches than before, the data do not go on exactly: some '
+            f'images may come twice, or not at all, as {type(self.sampler).__name__} draws them',
+            logger='current',
+            level=logging.WARNING,
+        )
+        return [replace(own, batches=last.batches * last.images // own.images)]
+
+    def position(self, stretches: list[Stretch]) -> int:
+        """Return the position of the next batch in the epoch."""
+        *before, own = stretches
+        passed = len(self) - len(left(self.batches, before)) if before else 0
+        return passed + own.batches
+
+    def _all(self, first: BatchSampler) -> Iterator[list[int]]:
+        yield from first
         epoch = 0
         while self.endless:
             epoch += 1

@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
@@ -14,6 +15,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmdwnet.errors import UserError
 
 from . import files
+from .loops import Resumable
+from .places import Stretch
+from .refitting import describe, refit
 from .stopping import Stopped, StopRequest
 
 
@@ -49,7 +53,8 @@ class ResumableCheckpointHook(CheckpointHook):
         self._stop = StopRequest()
         self._postponed: list[tuple[int, dict]] | None = None  # saves after a best checkpoint's
         self._saved_iter: int | None = None
-        self._loaded: dict = {}
+        self._place: dict | None = None  # of the checkpoint
+        self._gradients: list | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Find where checkpoints belong, go to the place of the one resumed from, and listen."""
@@ -101,37 +106,35 @@ class ResumableCheckpointHook(CheckpointHook):
         self._end(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add what the loops and accumulated gradients need."""
-        checkpoint['meta']['batches_seen'] = getattr(runner.train_loop, 'seen', 0)
-        checkpoint['meta']['processes'] = get_world_size()
+        """Add the place in the data, and accumulated gradients."""
+        if isinstance(runner.train_loop, Resumable):
+            checkpoint['meta']['place'] = describe(runner)
         gradients = [parameter.grad for parameter in runner.model.parameters()]
         if 'optimizer' in checkpoint and any(gradient is not None for gradient in gradients):
             own = [None if gradient is None else gradient.cpu() for gradient in gradients]
             checkpoint['gradients'] = all_gather_object(own)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Remember what `before_save_checkpoint` added."""
-        self._loaded = {
-            'gradients': checkpoint.get('gradients'),
-            **{key: checkpoint.get('meta', {}).get(key) for key in ('batches_seen', 'processes')},
-        }
+        """Fit what is to be resumed to this run's processes and batches."""
+        if not isinstance(runner.train_loop, Resumable) or 'place' not in checkpoint.get(
+            'meta', {}
+        ):
+            return
+        refit(checkpoint, runner)
+        self._place, self._gradients = checkpoint['meta']['place'], checkpoint.get('gradients')
 
     def _go_to_place(self, runner: Runner) -> None:
-        loop, loaded, processes = runner.train_loop, self._loaded, get_world_size()
-        self._loaded = {}
-        # Without epochs, mmengine's own checkpoints have seen a batch per iteration.
-        seen = 0 if isinstance(loop, EpochBasedTrainLoop) else loop.iter
-        loop.seen = loaded['batches_seen'] if loaded['batches_seen'] is not None else seen
-        before = loaded['processes'] or processes
-        if processes != before:
-            loop.seen = loop.seen * before // processes
-            rates = ', '.join(f'{rate:.3g}' for rate in {*runner.optim_wrapper.get_lr()['lr']})
-            runner.logger.warning(
-                f'the checkpoint is from {before} process(es), this run has {processes}: a step '
-                f'takes {processes / before:g} times as many images, at the learning rate(s) {rates}'
-            )
-        elif loaded['gradients']:
-            own = loaded['gradients'][get_rank()]
+        loop, place, gradients = runner.train_loop, self._place, self._gradients
+        self._place = self._gradients = None
+        if not isinstance(loop, Resumable):
+            return
+        if place is not None:
+            loop.start_at([Stretch(**stretch) for stretch in place['stretches']])
+        elif not isinstance(loop, EpochBasedTrainLoop):
+            # mmengine's own checkpoints come with a batch per iteration.
+            loop.start_at([replace(loop.stretches[-1], batches=loop.iter)])
+        if gradients and len(gradients) == get_world_size():
+            own = gradients[get_rank()]
             for parameter, gradient in zip(runner.model.parameters(), own, strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
 

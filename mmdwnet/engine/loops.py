@@ -4,27 +4,45 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from .batches import ResumableBatches, resumable
+from .places import Stretch
 from .randomness import seed_devices
 
 
-class _Resumable:
+class Resumable:
     """What both loops have in common: random numbers, validation, and the place in the data.
 
     Attributes:
-        seen: How many batches of the epoch, or of a training without epochs, have been trained on.
-            A checkpoint hook keeps it.
+        stretches: What has been trained on, of the epoch, or without epochs of the whole training.
+        seen: The position of the next batch in it.
     """
 
-    seen = 0
+    def _begin(self) -> None:
+        """Forget what has been trained on."""
+        self.seen = 0
+        size = getattr(self.dataloader.batch_sampler, 'batch_size', None)
+        self.stretches = [Stretch(get_world_size(), size or 1)]
+
+    def start_at(self, stretches: list[Stretch]) -> None:
+        """Have the training begin behind what has been trained on.
+
+        Args:
+            stretches: What has been trained on, in order.
+        """
+        batches = self.dataloader.batch_sampler
+        if isinstance(batches, ResumableBatches):
+            self.stretches = batches.after(stretches)
+            self.seen = batches.position(self.stretches)
 
     def run_iter(self, *args: Any) -> None:
         """Run an iteration with random numbers that depend on nothing before it."""
         self.seen += 1
+        self.stretches[-1].batches += 1
         seed_devices(self.runner.seed, self.runner.rank, self._iter)
         super().run_iter(*args)
 
@@ -32,7 +50,7 @@ class _Resumable:
         """Have the data begin behind what was seen."""
         batches = self.dataloader.batch_sampler
         if isinstance(batches, ResumableBatches):
-            batches.skipped, batches.iteration = self.seen, self._iter
+            batches.stretches, batches.iteration = self.stretches, self._iter
 
     def _validate(self, steps: int, last: int) -> None:
         """Validate where it is due and has not been done before the checkpoint was written."""
@@ -49,7 +67,7 @@ class _Resumable:
 
 
 @LOOPS.register_module()
-class ResumableEpochBasedTrainLoop(_Resumable, EpochBasedTrainLoop):
+class ResumableEpochBasedTrainLoop(Resumable, EpochBasedTrainLoop):
     """mmengine's loop over epochs, exact after resuming, even from amid an epoch.
 
     Random numbers are seeded anew for each iteration and each image, so that they depend neither on
@@ -64,6 +82,13 @@ class ResumableEpochBasedTrainLoop(_Resumable, EpochBasedTrainLoop):
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any) -> None:
         super().__init__(runner, dataloader, **kwargs)
         self.dataloader = resumable(self.dataloader, runner.seed)
+        self._begin()
+
+    def start_at(self, stretches: list[Stretch]) -> None:
+        """Have the training begin behind what has been trained on."""
+        super().start_at(stretches)
+        if len(self.stretches) > 1:
+            self._iter = self._epoch * len(self.dataloader) + self.seen
 
     def run(self) -> object:
         """Train and validate; return the model."""
@@ -83,13 +108,13 @@ class ResumableEpochBasedTrainLoop(_Resumable, EpochBasedTrainLoop):
         self._set_place()
         for index, batch in enumerate(self.dataloader, self.seen):
             self.run_iter(index, batch)
-        self.seen = 0
+        self._begin()
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
 
 @LOOPS.register_module()
-class ResumableIterBasedTrainLoop(_Resumable, IterBasedTrainLoop):
+class ResumableIterBasedTrainLoop(Resumable, IterBasedTrainLoop):
     """mmengine's loop over iterations, exact after resuming.
 
     Args:
@@ -109,6 +134,7 @@ class ResumableIterBasedTrainLoop(_Resumable, IterBasedTrainLoop):
         vars(idle).update(num_workers=0, timeout=0)
         super().__init__(runner, idle, **kwargs)
         self.dataloader = resumable(dataloader, runner.seed, endless=True)
+        self._begin()
 
     def run(self) -> object:
         """Train and validate; return the model."""

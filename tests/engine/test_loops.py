@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from .conftest import IMAGES
+
 
 def state(path: Path) -> list[dict]:
     checkpoint = torch.load(path, weights_only=False)
@@ -38,3 +40,22 @@ def test_stopped_and_resumed_runs_end_alike(run, tmp_path, undisturbed, iteratio
     done = (iteration + 1) * 2
     whole = (tmp_path / 'whole.read').read_text().split()
     assert sorted(read) == sorted(whole[done:])
+
+
+@pytest.mark.parametrize('auto', [False, True])
+def test_another_batch_size_takes_what_the_epoch_has_left(run, tmp_path, auto):
+    scale = ('auto_scale_lr.base_batch_size=2',)
+    assert run('cut', hooks=[dict(type='SignalAt', iteration=4)], changes=scale) == 75
+    done = (tmp_path / 'cut.read').read_text().split()[: 5 * 2]
+    (tmp_path / 'cut.read').unlink()
+    changes = ('train_dataloader.batch_size=4', 'train_cfg.max_epochs=1', *scale)
+    args = ['--auto-scale-lr'] if auto else []
+    assert run('cut', '--resume', *args, changes=changes) == 0
+    read = (tmp_path / 'cut.read').read_text().split()
+    assert sorted(done + read, key=int) == [str(index) for index in range(IMAGES)]
+    checkpoint = torch.load(tmp_path / 'cut/epoch_1.pth', weights_only=False)
+    assert checkpoint['meta']['iter'] == 6  # of 22 images in batches of 4
+    logs = '\n'.join(path.read_text() for path in sorted((tmp_path / 'cut').rglob('*.log')))
+    assert 'a step takes 4 images instead of 2' in logs
+    assert ('2 times what it was' in logs) == auto
+    assert ('--auto-scale-lr would fit it' in logs) != auto
