@@ -68,7 +68,7 @@ class ResumableBatches(BatchSampler):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         *before, own = self.stretches
         place = self.seed, get_rank()
         rest = islice(self._all(left(self.batches, before)), own.batches, None)
@@ -118,12 +118,13 @@ def resumable(loader: DataLoader, seed: int, endless: bool = False) -> DataLoade
         seed: The training's.
         endless: Whether to begin a new epoch where one ends.
     """
-    if not isinstance(loader.batch_sampler, BatchSampler):
+    batches = loader.batch_sampler
+    if not isinstance(batches, BatchSampler):
         return loader
     # A DataLoader takes no batch sampler beside a batch size, for which hooks of mmpretrain ask.
     loader = copy.copy(loader)
     vars(loader).update(
-        batch_sampler=ResumableBatches(loader.batch_sampler, seed, endless),
+        batch_sampler=ResumableBatches(batches, seed, endless),
         worker_init_fn=_WorkerInit(loader.worker_init_fn),
         # torch's default is to wait forever for a worker that hangs.
         timeout=loader.timeout or (_LONGEST if loader.num_workers else 0),

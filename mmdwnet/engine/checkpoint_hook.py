@@ -45,6 +45,9 @@ class ResumableCheckpointHook(CheckpointHook):
         Stopped: The run was told to stop, and can be resumed.
     """
 
+    file_backend: BaseStorageBackend
+    backend_args: dict | None
+
     def __init__(self, *args: Any, max_failures: int = 3, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.max_failures = max_failures
@@ -132,7 +135,7 @@ class ResumableCheckpointHook(CheckpointHook):
             loop.start_at([Stretch(**stretch) for stretch in place['stretches']])
         elif not isinstance(loop, EpochBasedTrainLoop):
             # mmengine's own checkpoints come with a batch per iteration.
-            loop.start_at([replace(loop.stretches[-1], batches=loop.iter)])
+            loop.start_at([replace(loop.stretches[-1], batches=runner.iter)])
         if gradients and len(gradients) == get_world_size():
             own = gradients[get_rank()]
             for parameter, gradient in zip(runner.model.parameters(), own, strict=True):

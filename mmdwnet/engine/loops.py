@@ -1,12 +1,12 @@
 """Training loops that go on exactly where a checkpoint left them."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from .batches import ResumableBatches, resumable
@@ -14,13 +14,19 @@ from .places import Stretch
 from .randomness import seed_devices
 
 
-class Resumable:
+class Resumable(BaseLoop):
     """What both loops have in common: random numbers, validation, and the place in the data.
 
     Attributes:
         stretches: What has been trained on, of the epoch, or without epochs of the whole training.
         seen: The position of the next batch in it.
     """
+
+    dataloader: DataLoader
+    _iter: int
+    val_begin: int
+    val_interval: int
+    _decide_current_val_interval: Callable[[], None]
 
     def _begin(self) -> None:
         """Forget what has been trained on."""
@@ -44,7 +50,7 @@ class Resumable:
         self.seen += 1
         self.stretches[-1].batches += 1
         seed_devices(self.runner.seed, self.runner.rank, self._iter)
-        super().run_iter(*args)
+        super().run_iter(*args)  # type: ignore[misc]
 
     def _set_place(self) -> None:
         """Have the data begin behind what was seen."""
@@ -124,16 +130,17 @@ class ResumableIterBasedTrainLoop(Resumable, IterBasedTrainLoop):
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, **kwargs: Any) -> None:
-        if isinstance(dataloader, dict):
+        loader = dataloader
+        if isinstance(loader, dict):
             diff_rank_seed = (runner.cfg.get('randomness') or {}).get('diff_rank_seed', False)
-            dataloader = runner.build_dataloader(
-                dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed
+            loader = runner.build_dataloader(
+                loader, seed=runner.seed, diff_rank_seed=diff_rank_seed
             )
         # mmengine 0.10 starts workers here, which would read from the first image on.
-        idle = copy.copy(dataloader)
+        idle = copy.copy(loader)
         vars(idle).update(num_workers=0, timeout=0)
         super().__init__(runner, idle, **kwargs)
-        self.dataloader = resumable(dataloader, runner.seed, endless=True)
+        self.dataloader = resumable(loader, runner.seed, endless=True)
         self._begin()
 
     def run(self) -> object:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, Sampler
@@ -75,7 +76,7 @@ class _Rest(Sampler[int]):
         done: How often each index has been taken.
     """
 
-    def __init__(self, sampler: Sampler, done: Counter) -> None:
+    def __init__(self, sampler: Any, done: Counter) -> None:
         self.whole = sampler
         self.dataset = sampler.dataset
         self.rank, self.world_size = sampler.rank, sampler.world_size
@@ -105,7 +106,7 @@ class _Rest(Sampler[int]):
                 yield index
 
 
-def _of(sampler: Sampler, rank: int, processes: int) -> Sampler:
+def _of(sampler: Any, rank: int, processes: int) -> Any:
     """Return what a sampler is in one of so many processes."""
     if isinstance(sampler, InfiniteSampler):  # which cannot begin anew
         sampler = InfiniteSampler(sampler.dataset, sampler.shuffle, sampler.seed)

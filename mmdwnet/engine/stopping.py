@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import distributed
@@ -32,7 +33,7 @@ class StopRequest:
         self.decided = False  # whether all processes have agreed to stop
         self._first = float('inf')
         self._before: dict[int, Callable | int | None] = {}
-        self._group: distributed.ProcessGroup | None = None
+        self._group: Any = None  # of processes
         self._asked: tuple[torch.Tensor, distributed.Work] | None = None
 
     def listen(self) -> None:
