@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,6 +46,22 @@ class NoteRead:
         return results
 
 
+@TRANSFORMS.register_module(force=True)
+class LoseWorker:
+    """Kills or stops, once, the worker that reads an image."""
+
+    def __init__(self, kind: str, index: int, mark: str) -> None:
+        self.kind, self.index, self.mark = kind, index, Path(mark)
+
+    def __call__(self, results: dict) -> dict:
+        if results['sample_idx'] == self.index and not self.mark.exists():
+            self.mark.touch()
+            if self.kind == 'dies':
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(1000)
+        return results
+
+
 @pytest.fixture(scope='module')
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('imagenet')
@@ -67,11 +84,13 @@ def run(data_root: Path, tmp_path: Path, forget: Callable[[], None]) -> Callable
         workers: int = 0,
         changes: tuple[str, ...] = (),
         hooks: Sequence[dict] = (),
+        transforms: Sequence[dict] = (),
     ) -> int:
         forget()
         pipeline = [
             dict(type='LoadImageFromFile'),
             dict(type='NoteRead', path=str(tmp_path / f'{name}.read')),
+            *transforms,
             dict(type='RandomCrop', crop_size=28, padding=2),
             dict(type='PackInputs'),
         ]

@@ -59,3 +59,19 @@ def test_another_batch_size_takes_what_the_epoch_has_left(run, tmp_path, auto):
     assert 'a step takes 4 images instead of 2' in logs
     assert ('2 times what it was' in logs) == auto
     assert ('--auto-scale-lr would fit it' in logs) != auto
+
+
+@pytest.mark.parametrize(
+    ('kind', 'said'), [('dies', 'killed by signal'), ('hangs', 'timed out after 2 seconds')]
+)
+def test_a_lost_worker_ends_the_run_which_can_be_resumed(run, tmp_path, undisturbed, kind, said):
+    lose = dict(type='LoseWorker', kind=kind, index=20, mark=str(tmp_path / 'mark'))
+    changes = (
+        'train_dataloader.timeout=2',
+        'default_hooks.checkpoint.by_epoch=False',
+        'default_hooks.checkpoint.interval=2',
+    )
+    with pytest.raises(RuntimeError, match=said):
+        run('cut', workers=1, transforms=[lose], changes=changes)
+    assert run('cut', '--resume', workers=1, transforms=[lose], changes=changes) == 0
+    assert_same(state(tmp_path / 'cut/iter_33.pth'), undisturbed)

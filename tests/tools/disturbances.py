@@ -1,4 +1,4 @@
-"""Hooks and transforms that disturb a training once: the next start finds their mark."""
+"""A hook that disturbs a training once: the next start finds its mark."""
 
 import os
 import signal
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, TRANSFORMS
-from torch.utils.data import get_worker_info
+from mmengine.registry import HOOKS
 
 KINDS = {
     'dies': lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -37,16 +36,3 @@ class Disturbed(Hook):
     def before_train_iter(self, runner: object, *_: object, **__: object) -> None:
         if runner.iter == self.iteration and get_rank() == self.rank:
             disturb(self.kind, self.mark)
-
-
-@TRANSFORMS.register_module()
-class DisturbedWorker:
-    """Disturbs the worker that reads an image."""
-
-    def __init__(self, kind: str, index: int, mark: str) -> None:
-        self.kind, self.index, self.mark = kind, index, mark
-
-    def __call__(self, results: dict) -> dict:
-        if results['sample_idx'] == self.index and get_worker_info() is not None:
-            disturb(self.kind, self.mark)
-        return results
