@@ -31,6 +31,8 @@ fi
 MMDWNET_STARTED=$(date +%s)
 MMDWNET_STOPPED=$(mktemp -u)
 export MMDWNET_STARTED MMDWNET_STOPPED
+# With job control, Ctrl-C reaches this script alone.
+set -m
 "$PYTHON" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
@@ -39,8 +41,13 @@ export MMDWNET_STARTED MMDWNET_STOPPED
     --nproc_per_node="$GPUS" \
     --max-restarts="${MAX_RESTARTS:-3}" \
     "$TRAIN" "$CONFIG" "$@" --launcher pytorch &
-# torchrun passes SIGTERM on, but not SIGUSR1.
-trap 'kill -TERM $! 2>/dev/null || true' TERM INT USR1
+# Told by torchrun, the processes would be killed after 30 seconds.
+stop() {
+    # A list of words, so it stays without quotes.
+    # shellcheck disable=SC2046
+    kill -USR1 $(cat /proc/"$1"/task/*/children) 2>/dev/null || kill -TERM "$1" 2>/dev/null || true
+}
+trap 'stop $!' TERM INT USR1
 CODE=0
 while kill -0 $! 2>/dev/null; do
     CODE=0

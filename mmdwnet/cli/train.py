@@ -12,7 +12,7 @@ from mmdwnet.apis.building import resolve
 from mmdwnet.checkpoints import fitting
 from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.checkpoints.loading import as_data
-from mmdwnet.engine.stopping import Stopped
+from mmdwnet.engine import stopping
 from mmdwnet.errors import UserError
 
 from . import environment
@@ -66,17 +66,22 @@ def train(args: argparse.Namespace) -> None:
             print(f'{args.config} can be trained')
             return
         with environment.processes(cfg.launcher, cfg.get('env_cfg')):
-            with environment.agreement():
-                built = check(cfg)
-            with environment.agreement():
-                runner = make_runner(cfg, built, read)
-                check_last_batch(runner, built.model)
-            args.traceback = True  # from here on, not only the input can be at fault
             try:
-                runner.train()
-            except Stopped:
+                with stopping.at_once():
+                    _train(args, cfg, read)
+            except stopping.Stopped:
                 if not environment.leave_stopped():
                     raise
+
+
+def _train(args: argparse.Namespace, cfg: Config, read: dict) -> None:
+    with environment.agreement():
+        built = check(cfg)
+    with environment.agreement():
+        runner = make_runner(cfg, built, read)
+        check_last_batch(runner, built.model)
+    args.traceback = True  # from here on, not only the input can be at fault
+    runner.train()
 
 
 def training_config(args: argparse.Namespace) -> Config:

@@ -1,10 +1,13 @@
 """A training that was stopped anywhere goes on as if it had not been."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from mmpretrain.models import ImageClassifier
 
 from .conftest import IMAGES
 
@@ -75,3 +78,34 @@ def test_a_lost_worker_ends_the_run_which_can_be_resumed(run, tmp_path, undistur
         run('cut', workers=1, transforms=[lose], changes=changes)
     assert run('cut', '--resume', workers=1, transforms=[lose], changes=changes) == 0
     assert_same(state(tmp_path / 'cut/iter_33.pth'), undisturbed)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_told_to_stop_before_training_begins(run, tmp_path, monkeypatch, number):
+    build = ImageClassifier.__init__
+
+    def told(*args, **kwargs):
+        os.kill(os.getpid(), number)
+        build(*args, **kwargs)
+
+    monkeypatch.setattr(ImageClassifier, '__init__', told)
+    before = signal.getsignal(number)
+    assert run('cut') == 75
+    assert signal.getsignal(number) == before
+    assert not list((tmp_path).glob('cut/*.pth'))
+
+
+def test_all_of_the_state_is_resumed(run, tmp_path):
+    ema = dict(type='EMAHook', momentum=0.2)
+    changes = ('optim_wrapper.accumulative_counts=3',)
+    assert run('whole', '--amp', 'bfloat16', changes=changes, hooks=[ema]) == 0
+    told = dict(type='SignalAt', iteration=6)  # one of three batches has been added
+    assert run('cut', '--amp', 'bfloat16', changes=changes, hooks=[ema, told]) == 75
+    assert run('cut', '--amp', 'bfloat16', '--resume', changes=changes, hooks=[ema]) == 0
+    first, second = (
+        torch.load(tmp_path / name / 'epoch_3.pth', weights_only=False) for name in ('cut', 'whole')
+    )
+    for key in ('state_dict', 'ema_state_dict', 'optimizer'):
+        assert_same(first[key], second[key])
+    assert str(first['param_schedulers']) == str(second['param_schedulers'])
+    assert first['meta']['iter'] == second['meta']['iter']
