@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from demo.digit_scenes import DigitSceneOptions, make_digit_scenes
+from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.cli.checks import check_folder
 from mmdwnet.errors import UserError
 
@@ -154,7 +154,7 @@ def run_task(task: Task, fingerprint: str, progress: Progress, side_by_side: int
     try:
         run_tool = partial(_run_tool, task, progress, environment)
         run_tool('train', str(task.config), '--resume')
-        checkpoint = find_latest_checkpoint(str(task.work_dir))
+        checkpoint, _ = find_latest(str(task.work_dir))
         run_tool('test', str(task.config), str(checkpoint), '--out', str(task.predictions))
         state['metrics'] = _test_metrics(task)
     finally:
