@@ -144,7 +144,8 @@ class ResumableCheckpointHook(CheckpointHook):
     def _end(self, runner: Runner, iteration: int) -> None:
         self._stop.close()
         runner.logger.info(
-            f'stopped as told after iteration {iteration}; --resume goes on from {self.last_ckpt}'
+            f'stopped as told after iteration {iteration}; --resume goes on from '
+            f'{self.last_ckpt or "the beginning"}'
         )
         raise Stopped
 
@@ -253,9 +254,10 @@ class ResumableCheckpointHook(CheckpointHook):
         if self.failures > self.max_failures:
             raise UserError(
                 f'{told}, which failed {self.failures} times in a row: make room, then resume from '
-                f'{self.last_ckpt}'
+                f'{self.last_ckpt or "the beginning"}'
             )
-        runner.logger.warning(f'{told}; training goes on, with {self.last_ckpt} as the last one')
+        last = f'with {self.last_ckpt} as the last one' if self.last_ckpt else 'without any so far'
+        runner.logger.warning(f'{told}; training goes on, {last}')
         return False
 
 
