@@ -42,7 +42,7 @@ def _formatted_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def forget() -> Callable[[], None]:
     """Drops what mmengine keeps of a run, such as a logger on the stdout of that time.
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -75,10 +76,15 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(data_root: Path, tmp_path: Path, forget: Callable[[], None]) -> Callable[..., int]:
-    """Trains for three epochs; returns the exit code."""
+def run(train_in: Callable[..., int], tmp_path: Path) -> Callable[..., int]:
+    """Trains for three epochs in a folder of this name; returns the exit code."""
+    return partial(train_in, tmp_path)
 
+
+@pytest.fixture(scope='module')
+def train_in(data_root: Path, forget: Callable[[], None]) -> Callable[..., int]:
     def run(
+        tmp_path: Path,
         name: str,
         *args: str,
         workers: int = 0,

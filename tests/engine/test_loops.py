@@ -22,17 +22,23 @@ def assert_same(first: object, second: object) -> None:
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-@pytest.fixture
-def undisturbed(run: Callable[..., int], tmp_path: Path) -> dict:
-    assert run('whole') == 0
-    return state(tmp_path / 'whole/epoch_3.pth')
+@pytest.fixture(scope='module')
+def whole(train_in: Callable[..., int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('undisturbed')
+    assert train_in(folder, 'whole') == 0
+    return folder
+
+
+@pytest.fixture(scope='module')
+def undisturbed(whole: Path) -> list[dict]:
+    return state(whole / 'whole/epoch_3.pth')
 
 
 @pytest.mark.parametrize(
     ('iteration', 'workers'),
     [(4, (0, 0)), (15, (2, 0)), (21, (0, 2)), (31, (1, 2))],
 )
-def test_stopped_and_resumed_runs_end_alike(run, tmp_path, undisturbed, iteration, workers):
+def test_stopped_and_resumed_runs_end_alike(run, tmp_path, whole, undisturbed, iteration, workers):
     told = dict(type='SignalAt', iteration=iteration)
     assert run('cut', workers=workers[0], hooks=[told]) == 75
     (tmp_path / 'cut.read').unlink()
@@ -41,8 +47,8 @@ def test_stopped_and_resumed_runs_end_alike(run, tmp_path, undisturbed, iteratio
     # What was trained on before is not read again.
     read = (tmp_path / 'cut.read').read_text().split()
     done = (iteration + 1) * 2
-    whole = (tmp_path / 'whole.read').read_text().split()
-    assert sorted(read) == sorted(whole[done:])
+    everything = (whole / 'whole.read').read_text().split()
+    assert sorted(read) == sorted(everything[done:])
 
 
 @pytest.mark.parametrize('auto', [False, True])
