@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -19,16 +20,18 @@ from mmengine.runner import (
 )
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from mmdwnet.apis.building import build_model, resolve
 from mmdwnet.checkpoints.loading import load
+from mmdwnet.engine.loaders import CheckedLoader, checked, leave_out_bad
 from mmdwnet.engine.loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from mmdwnet.errors import UserError
 from mmdwnet.models.mixers import DynamicMixer
 
 from . import checks, environment
 
+BAD_DATA = ('stop', 'skip')
 _EXACT = {
     EpochBasedTrainLoop: ResumableEpochBasedTrainLoop,
     IterBasedTrainLoop: ResumableIterBasedTrainLoop,
@@ -68,6 +71,7 @@ def preflight(
     Raises:
         UserError: The input is bad.
     """
+    skips_bad_data(cfg)
     environment.check_processes(cfg.launcher, os.environ, torch.cuda.device_count())
     if environment.checks_files(cfg.launcher):
         for folder in (cfg.work_dir, *folders):
@@ -99,6 +103,9 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
         The Runner.
     """
     base = resolve(RUNNERS, cfg.get('runner_type', Runner))
+    skip = skips_bad_data(cfg)
+    # Labels are good as long as the head knows them.
+    classes = (cfg.model.get('head') or {}).get('num_classes') or 0
 
     class PreparedRunner(base):  # type: ignore[misc, valid-type]
         def set_randomness(self, **_: object) -> None:
@@ -108,14 +115,51 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
             torch.set_rng_state(built.state)
             return built.model
 
+        @staticmethod
+        def build_dataloader(
+            dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+        ) -> DataLoader:
+            return checked(base.build_dataloader(dataloader, *args, **kwargs), classes)
+
         def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-            return super().build_train_loop(_exact(loop))
+            loop = super().build_train_loop(_exact(loop))
+            if skip and isinstance(loop.dataloader, CheckedLoader):
+                loop.dataloader.replace = True
+            return loop
+
+        def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+            return self._without_bad(super().build_val_loop(loop), cfg.val_dataloader)
+
+        def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+            return self._without_bad(super().build_test_loop(loop), cfg.test_dataloader)
+
+        def _without_bad(self, loop: BaseLoop, dataloader: dict) -> BaseLoop:
+            if skip and isinstance(loop.dataloader, CheckedLoader):
+                leave_out_bad(
+                    loop,
+                    lambda data: self.build_dataloader(
+                        {**dataloader, 'dataset': data}, seed=self.seed
+                    ),
+                )
+            return loop
 
         def load_or_resume(self) -> None:
             super().load_or_resume()
             read.clear()
 
     return PreparedRunner.from_cfg(cfg)
+
+
+def skips_bad_data(cfg: Config) -> bool:
+    """Return whether bad samples are skipped, and do not end the run.
+
+    Raises:
+        UserError: The config says neither.
+    """
+    choice = cfg.get('bad_data', 'stop')
+    if choice not in BAD_DATA:
+        raise UserError(f'the config has bad_data={choice!r}: give one of {BAD_DATA}')
+    return choice == 'skip'
 
 
 def _resumed_seed(cfg: Config) -> int | None:

@@ -1,0 +1,153 @@
+"""Data sets whose bad samples come out as data, to be counted and replaced, not as errors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+from mmengine.dataset import Compose
+from torch.utils.data import Dataset, Subset
+
+from .contents import find_fault
+from .images import explain_failure, find_flaw
+
+_TRIES = 100  # of samples in a row
+
+
+class BadSampleError(Exception):
+    """A file or an annotation is at fault, not the program; the message says which and why."""
+
+
+class Guarded(Dataset):
+    """A data set that returns each sample with the faults met on the way to it.
+
+    Args:
+        dataset: The data set. It is not changed.
+        replace: Whether to return another sample, drawn by numpy's generator, for a bad one.
+        classes: How many classes there are at least, whatever the data set says.
+    """
+
+    def __init__(self, dataset: Any, replace: bool = False, classes: int = 0) -> None:
+        self.dataset = _with_checks(dataset, classes)
+        self.tries = _TRIES if replace else 1
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, list[tuple[int, str]]]:
+        """Return a sample, None if it and all that were tried instead are bad, and their faults.
+
+        Returns:
+            The sample, and index and fault of each bad one.
+        """
+        faults = []
+        for _ in range(self.tries):
+            try:
+                return self.dataset[index], faults
+            except BadSampleError as bad:
+                faults.append((index, str(bad)))
+            index = np.random.randint(len(self))
+        return None, faults
+
+
+class GuardedCollate:
+    """Makes a batch of what a `Guarded` data set returns.
+
+    Args:
+        collate: Makes a batch of samples.
+    """
+
+    def __init__(self, collate: Callable) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[tuple]) -> tuple[Any, int, list[tuple[int, str]]]:
+        """Return the batch, None if a sample is missing, its size, and all faults."""
+        samples = [sample for sample, _ in items]
+        faults = [fault for _, found in items for fault in found]
+        whole = all(sample is not None for sample in samples)
+        return self.collate(samples) if whole else None, len(samples), faults
+
+
+class Kept(Subset):
+    """Some samples of a data set, with all its other properties.
+
+    Args:
+        dataset: The data set.
+        indices: Of the samples.
+    """
+
+    def get_data_info(self, index: int) -> dict:
+        """Return what is known of a sample before its files are read."""
+        return self.dataset.get_data_info(self.indices[index])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__') or name == 'dataset':
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+def leaves(dataset: Any) -> list:
+    """Return the data sets within wrappers such as RepeatDataset and ConcatDataset."""
+    inner = [each for _, found in _inner(dataset) for each in found]
+    return [leaf for each in inner for leaf in leaves(each)] if inner else [dataset]
+
+
+def _inner(dataset: Any) -> list[tuple[str, list]]:
+    """Return the attributes of a wrapper that hold data sets."""
+    held = {name: vars(dataset).get(name) for name in ('datasets', 'dataset', '_dataset')}
+    return [
+        (name, list(value) if name == 'datasets' else [value])
+        for name, value in held.items()
+        if value is not None
+    ]
+
+
+def _with_checks(dataset: Any, classes: int) -> Any:
+    """Return a data set that differs from another in its pipelines alone."""
+    # Some of mmengine's cannot be copied by `copy`.
+    copied = object.__new__(type(dataset))
+    vars(copied).update(vars(dataset))
+    wrapped = _inner(dataset)
+    for name, found in wrapped:
+        checked = [_with_checks(each, classes) for each in found]
+        vars(copied)[name] = checked if name == 'datasets' else checked[0]
+    if not wrapped and callable(vars(dataset).get('pipeline')):
+        copied.pipeline = _CheckedPipeline(dataset, classes)
+    return copied
+
+
+class _CheckedPipeline:
+    """The pipeline of a data set, which raises `BadSampleError` where the data are at fault."""
+
+    def __init__(self, dataset: Any, classes: int) -> None:
+        transforms = list(getattr(dataset.pipeline, 'transforms', [dataset.pipeline]))
+        loading = [isinstance(each, LoadImageFromFile | LoadAnnotations) for each in transforms]
+        after = len(loading) - loading[::-1].index(True) if any(loading) else 0
+        self.pipeline = Compose([*transforms[:after], self._check, *transforms[after:]])
+        named = getattr(dataset, 'metainfo', {}).get('classes')
+        self.classes = max(len(named), classes) if named else None
+        self.ignore_index = getattr(dataset, 'ignore_index', 255)
+        self.backend_args = next(
+            (each.backend_args for each in transforms if getattr(each, 'backend_args', None)), None
+        )
+
+    def __call__(self, info: dict) -> Any:
+        image = info.get('img_path')
+        files = [(image, 'cv2'), (info.get('seg_map_path'), 'pillow')]
+        if isinstance(image, str) and (flaw := find_flaw(image)):
+            raise BadSampleError(f'{image} {flaw}')
+        try:
+            return self.pipeline(info)
+        except BadSampleError:
+            raise
+        except Exception as error:
+            for path, decoder in files:
+                if path and (why := explain_failure(path, self.backend_args, decoder)):
+                    raise BadSampleError(f'{path} {why}') from error
+            raise  # the data are sound: it is a fault in the program
+
+    def _check(self, results: dict) -> dict:
+        fault = find_fault(results, self.classes, self.ignore_index)
+        if fault is not None:
+            raise BadSampleError(fault)
+        return results
