@@ -29,9 +29,8 @@ from mmdwnet.engine.loops import ResumableEpochBasedTrainLoop, ResumableIterBase
 from mmdwnet.errors import UserError
 from mmdwnet.models.mixers import DynamicMixer
 
-from . import checks, environment
+from . import checks, data, environment
 
-BAD_DATA = ('stop', 'skip')
 _EXACT = {
     EpochBasedTrainLoop: ResumableEpochBasedTrainLoop,
     IterBasedTrainLoop: ResumableIterBasedTrainLoop,
@@ -71,7 +70,7 @@ def preflight(
     Raises:
         UserError: The input is bad.
     """
-    skips_bad_data(cfg)
+    data.skips_bad_data(cfg)
     environment.check_processes(cfg.launcher, os.environ, torch.cuda.device_count())
     if environment.checks_files(cfg.launcher):
         for folder in (cfg.work_dir, *folders):
@@ -103,9 +102,8 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
         The Runner.
     """
     base = resolve(RUNNERS, cfg.get('runner_type', Runner))
-    skip = skips_bad_data(cfg)
-    # Labels are good as long as the head knows them.
-    classes = (cfg.model.get('head') or {}).get('num_classes') or 0
+    skip = data.skips_bad_data(cfg)
+    classes = data.known_classes(cfg)
 
     class PreparedRunner(base):  # type: ignore[misc, valid-type]
         def set_randomness(self, **_: object) -> None:
@@ -116,10 +114,10 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
             return built.model
 
         @staticmethod
-        def build_dataloader(
-            dataloader: DataLoader | dict, *args: Any, **kwargs: Any
-        ) -> DataLoader:
-            return checked(base.build_dataloader(dataloader, *args, **kwargs), classes)
+        def build_dataloader(loader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+            if isinstance(loader, dict):
+                loader = {**loader, 'dataset': data.with_checks(loader['dataset'], skip)}
+            return checked(base.build_dataloader(loader, *args, **kwargs), classes)
 
         def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
             loop = super().build_train_loop(_exact(loop))
@@ -128,18 +126,16 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
             return loop
 
         def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-            return self._without_bad(super().build_val_loop(loop), cfg.val_dataloader)
+            return self._skip_bad(super().build_val_loop(loop), cfg.val_dataloader)
 
         def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-            return self._without_bad(super().build_test_loop(loop), cfg.test_dataloader)
+            return self._skip_bad(super().build_test_loop(loop), cfg.test_dataloader)
 
-        def _without_bad(self, loop: BaseLoop, dataloader: dict) -> BaseLoop:
+        def _skip_bad(self, loop: BaseLoop, loader: dict) -> BaseLoop:
             if skip and isinstance(loop.dataloader, CheckedLoader):
                 leave_out_bad(
                     loop,
-                    lambda data: self.build_dataloader(
-                        {**dataloader, 'dataset': data}, seed=self.seed
-                    ),
+                    lambda kept: self.build_dataloader({**loader, 'dataset': kept}, seed=self.seed),
                 )
             return loop
 
@@ -148,18 +144,6 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
             read.clear()
 
     return PreparedRunner.from_cfg(cfg)
-
-
-def skips_bad_data(cfg: Config) -> bool:
-    """Return whether bad samples are skipped, and do not end the run.
-
-    Raises:
-        UserError: The config says neither.
-    """
-    choice = cfg.get('bad_data', 'stop')
-    if choice not in BAD_DATA:
-        raise UserError(f'the config has bad_data={choice!r}: give one of {BAD_DATA}')
-    return choice == 'skip'
 
 
 def _resumed_seed(cfg: Config) -> int | None:

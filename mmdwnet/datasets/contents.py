@@ -1,62 +1,134 @@
-"""What can be wrong with a sample that was loaded without an error."""
+"""What can be wrong with a sample whose files can be read."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from reprlib import repr as short
+from typing import Any
 
 import numpy as np
 
+from .images import find_wide_label
 
-def find_fault(results: dict, classes: int | None, ignore_index: int) -> str | None:
-    """Return what is wrong with a sample, or None.
+_FARTHEST = 2**20  # pixels: the longest side that OpenCV reads
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a pipeline expects of its samples.
 
     Args:
-        results: The sample after loading, as OpenMMLab's pipelines pass it on.
+        boxes: Whether it loads boxes.
+        masks: Whether it loads masks.
         classes: How many classes there are, if known.
         ignore_index: The label of pixels that are not trained on.
     """
-    return next(_faults(results, classes, ignore_index), None)
+
+    boxes: bool
+    masks: bool
+    classes: int | None
+    ignore_index: int
 
 
-def _faults(results: dict, classes: int | None, ignore_index: int) -> Iterator[str]:
-    image = results.get('img_path')
+def find_fault(results: dict, expected: Expected) -> str | None:
+    """Return what is wrong with a sample, or None.
+
+    Args:
+        results: The sample after its image or its annotations are loaded, as OpenMMLab's pipelines
+            pass it on.
+        expected: What they expect.
+    """
+    return next(_faults(results, expected), None)
+
+
+def find_faulty_mask(info: dict) -> str | None:
+    """Return which mask of COCO's instances cannot be decoded, or None."""
+    for number, instance in enumerate(info.get('instances', [])):
+        if 'mask' in instance:
+            try:
+                _decode(instance['mask'], info['height'], info['width'])
+            except Exception:  # pycocotools raises whatever the numbers happen to lead to
+                return f'{info["img_path"]}: the mask of instance {number} cannot be decoded'
+    return None
+
+
+def _decode(given: list | dict, height: int, width: int) -> None:
+    from pycocotools import mask  # comes with mmdet
+
+    if isinstance(given, list):
+        given = [polygon for polygon in given if len(polygon) >= 6]  # mmdet ignores the others
+    if isinstance(given, dict) and isinstance(given['counts'], str):
+        mask.decode(given)
+    elif given:
+        mask.decode(mask.frPyObjects(given, height, width))
+
+
+def _faults(results: dict, expected: Expected) -> Iterator[str]:
+    image, classes = results.get('img_path'), expected.classes
     shape = tuple(results.get('ori_shape', ()))
     label = results.get('gt_label')
     if classes and isinstance(label, int | np.integer) and not 0 <= label < classes:
-        yield f'{image} has the label {label}, but there are {classes} classes, from 0'
-    if 'instances' in results and shape:
+        yield f'{image} has the label {label}, but there are {classes} classes, counted from 0'
+    if 'instances' in results and shape and (expected.boxes or expected.masks):
         annotated = results.get('height', shape[0]), results.get('width', shape[1])
         if annotated != shape:
-            yield (
-                f'{image} has {shape[1]} x {shape[0]} pixels, but its annotation says '
-                f'{annotated[1]} x {annotated[0]}'
-            )
-        yield from (f'{image}: {fault}' for fault in _faulty_boxes(results['instances'], *shape))
+            yield f'{image} has {_size(shape)} pixels, but its annotation says {_size(annotated)}'
+        for number, instance in enumerate(results['instances']):
+            if fault := _fault_of_instance(instance, *shape, expected.masks):
+                yield f'{image}: the {fault}, in instance {number} of the image'
     label_map = results.get('gt_seg_map')
-    if label_map is not None and shape and classes:
-        yield from _faulty_labels(label_map, results, shape, classes, ignore_index)
+    if label_map is not None and shape:
+        path = results.get('seg_map_path')
+        if label_map.shape[:2] != shape:
+            yield f'{path} has {_size(label_map.shape)} pixels, but its image {_size(shape)}'
+        # mmdet's label maps may have other classes than its boxes.
+        if classes and 'reduce_zero_label' in results:
+            highest = _highest_wrong_label(label_map, results, classes, expected.ignore_index)
+            if highest is not None:
+                first = int(results['reduce_zero_label'])
+                yield (
+                    f'{path} has the label {highest}, but there are {classes} classes, counted '
+                    f'from {first}'
+                )
 
 
-def _faulty_boxes(instances: list[dict], height: int, width: int) -> Iterator[str]:
-    for number, instance in enumerate(instances):
-        box = instance.get('bbox')
-        if box is None or len(box) != 4:  # rotated boxes, say
-            continue
+def _size(shape: tuple) -> str:
+    return f'{shape[1]} x {shape[0]}'
+
+
+def _fault_of_instance(instance: dict, height: int, width: int, masks: bool) -> str | None:
+    box, mask = instance.get('bbox', ()), instance.get('mask', [])
+    if len(box) == 4:  # rotated ones have more
         x1, y1, x2, y2 = box
-        # False for NaN, too.
-        if not (max(x1, 0) < min(x2, width) and max(y1, 0) < min(y2, height)):
-            yield f'the box {box} of instance {number} does not lie in the image'
-        elif not np.isfinite(box).all():
-            yield f'the box {box} of instance {number} is not finite'
+        if not all(math.isfinite(value) for value in box):
+            return f'box {short(box)} is not finite'
+        if min(x2, width) <= max(x1, 0) or min(y2, height) <= max(y1, 0):
+            return f'box {short(box)} has no pixel of the image'
+    # Decoding takes memory for the size that is given, and for the length of each line.
+    if masks and isinstance(mask, dict):
+        size = mask.get('size')
+        if size is not None and size not in ([height, width], (height, width)):
+            return f'mask has the size {short(size)}, not {[height, width]}'
+    elif masks and not (isinstance(mask, list) and all(_is_drawable(polygon) for polygon in mask)):
+        return 'mask is neither polygons of finite numbers nor run-length encoded'
+    return None
 
 
-def _faulty_labels(
-    label_map: np.ndarray, results: dict, shape: tuple, classes: int, ignore_index: int
-) -> Iterator[str]:
+def _is_drawable(polygon: Any) -> bool:
+    try:
+        return not len(polygon) or (
+            min(polygon) > -_FARTHEST and max(polygon) < _FARTHEST and math.isfinite(sum(polygon))
+        )
+    except TypeError:  # something else is in it
+        return False
+
+
+def _highest_wrong_label(
+    label_map: np.ndarray, results: dict, classes: int, ignore_index: int
+) -> int | None:
     path = results.get('seg_map_path')
-    if label_map.shape[:2] != shape:
-        sizes = [f'{width} x {height}' for height, width in (label_map.shape[:2], shape)]
-        yield f'{path} has {sizes[0]} pixels, but its image has {sizes[1]}'
-    wrong = (label_map >= classes) & (label_map != ignore_index)
-    if label_map.ndim == 2 and wrong.any():
-        # As in the file, where all are higher by one.
-        label = int(label_map[wrong].max()) + bool(results.get('reduce_zero_label'))
-        yield f'{path} has the label {label}, but there are {classes} classes'
+    highest = find_wide_label(path) if isinstance(path, str) else None
+    if highest is not None or label_map.ndim != 2:
+        return highest
+    wrong = label_map[(label_map >= classes) & (label_map != ignore_index)]
+    return int(wrong.max()) + bool(results['reduce_zero_label']) if wrong.size else None

@@ -53,6 +53,16 @@ def find_flaw(path: str) -> str | None:
     return None
 
 
+def find_wide_label(path: str) -> int | None:
+    """Return the highest label of a local label map if it does not fit into 8 bits, else None."""
+    try:
+        with Image.open(path) as image:
+            highest = image.getextrema()[1] if image.mode.startswith('I') else 0
+    except Exception:  # left to the decoder
+        return None
+    return highest if highest > 255 else None
+
+
 def explain_failure(path: str, backend_args: dict | None, decoder: str) -> str | None:
     """Return why an image could not be loaded, or None if it can be.
 

@@ -8,7 +8,7 @@ from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset, Subset
 
-from .contents import find_fault
+from .contents import Expected, find_fault, find_faulty_mask
 from .images import explain_failure, find_flaw
 
 _TRIES = 100  # of samples in a row
@@ -25,10 +25,17 @@ class Guarded(Dataset):
         dataset: The data set. It is not changed.
         replace: Whether to return another sample, drawn by numpy's generator, for a bad one.
         classes: How many classes there are at least, whatever the data set says.
+        note: Called with each sample as loaded, before it is augmented.
     """
 
-    def __init__(self, dataset: Any, replace: bool = False, classes: int = 0) -> None:
-        self.dataset = _with_checks(dataset, classes)
+    def __init__(
+        self,
+        dataset: Any,
+        replace: bool = False,
+        classes: int = 0,
+        note: Callable[[dict], None] | None = None,
+    ) -> None:
+        self.dataset = _with_checks(dataset, classes, note)
         self.tries = _TRIES if replace else 1
 
     def __len__(self) -> int:
@@ -102,38 +109,48 @@ def _inner(dataset: Any) -> list[tuple[str, list]]:
     ]
 
 
-def _with_checks(dataset: Any, classes: int) -> Any:
+def _with_checks(dataset: Any, classes: int, note: Callable | None) -> Any:
     """Return a data set that differs from another in its pipelines alone."""
     # Some of mmengine's cannot be copied by `copy`.
     copied = object.__new__(type(dataset))
     vars(copied).update(vars(dataset))
     wrapped = _inner(dataset)
     for name, found in wrapped:
-        checked = [_with_checks(each, classes) for each in found]
+        checked = [_with_checks(each, classes, note) for each in found]
         vars(copied)[name] = checked if name == 'datasets' else checked[0]
     if not wrapped and callable(vars(dataset).get('pipeline')):
-        copied.pipeline = _CheckedPipeline(dataset, classes)
+        copied.pipeline = _CheckedPipeline(dataset, classes, note)
     return copied
 
 
 class _CheckedPipeline:
     """The pipeline of a data set, which raises `BadSampleError` where the data are at fault."""
 
-    def __init__(self, dataset: Any, classes: int) -> None:
-        transforms = list(getattr(dataset.pipeline, 'transforms', [dataset.pipeline]))
-        loading = [isinstance(each, LoadImageFromFile | LoadAnnotations) for each in transforms]
-        after = len(loading) - loading[::-1].index(True) if any(loading) else 0
-        self.pipeline = Compose([*transforms[:after], self._check, *transforms[after:]])
+    def __init__(self, dataset: Any, classes: int, note: Callable | None) -> None:
+        transforms = getattr(dataset.pipeline, 'transforms', [dataset.pipeline])
+        steps: list[Callable] = []
+        for transform in transforms:
+            steps.append(transform)
+            if isinstance(transform, LoadImageFromFile | LoadAnnotations):
+                steps.append(self._check)
+        self.pipeline = Compose(steps)
         named = getattr(dataset, 'metainfo', {}).get('classes')
-        self.classes = max(len(named), classes) if named else None
-        self.ignore_index = getattr(dataset, 'ignore_index', 255)
+        self.expected = Expected(
+            boxes=any(getattr(each, 'with_bbox', False) for each in transforms),
+            masks=any(getattr(each, 'with_mask', False) for each in transforms),
+            classes=max(len(named), classes) if named else None,
+            ignore_index=getattr(dataset, 'ignore_index', 255),
+        )
+        self.note = note
+        self.faults = getattr(dataset, 'annotation_faults', {})
         self.backend_args = next(
             (each.backend_args for each in transforms if getattr(each, 'backend_args', None)), None
         )
 
     def __call__(self, info: dict) -> Any:
-        image = info.get('img_path')
-        files = [(image, 'cv2'), (info.get('seg_map_path'), 'pillow')]
+        if (fault := self.faults.get(info.get('img_id'))) is not None:
+            raise BadSampleError(fault)
+        image, label_map = info.get('img_path'), info.get('seg_map_path')
         if isinstance(image, str) and (flaw := find_flaw(image)):
             raise BadSampleError(f'{image} {flaw}')
         try:
@@ -141,13 +158,17 @@ class _CheckedPipeline:
         except BadSampleError:
             raise
         except Exception as error:
-            for path, decoder in files:
+            for path, decoder in (image, 'cv2'), (label_map, 'pillow'):
                 if path and (why := explain_failure(path, self.backend_args, decoder)):
                     raise BadSampleError(f'{path} {why}') from error
-            raise  # the data are sound: it is a fault in the program
+            if fault := find_faulty_mask(info):
+                raise BadSampleError(fault) from error
+            raise  # the data are sound: the program is at fault
 
     def _check(self, results: dict) -> dict:
-        fault = find_fault(results, self.classes, self.ignore_index)
+        fault = find_fault(results, self.expected)
         if fault is not None:
             raise BadSampleError(fault)
+        if self.note is not None:
+            self.note(results)
         return results

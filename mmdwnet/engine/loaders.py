@@ -103,7 +103,7 @@ def checked(loader: DataLoader, classes: int = 0) -> DataLoader:
     return CheckedLoader(loader, classes)
 
 
-def leave_out_bad(loop: BaseLoop, build: Callable[[Kept], CheckedLoader]) -> None:
+def leave_out_bad(loop: BaseLoop, build: Callable[[Kept], DataLoader]) -> None:
     """Leave bad samples out of an evaluation, in all processes.
 
     Scores of images that cannot be read would be wrong, and mmengine needs as many results from
