@@ -128,7 +128,7 @@ class _Survey(Dataset):
 
 
 def _print_classes(classes: Sequence[str] | None, found: dict[str, Counter[int]]) -> None:
-    labels = range(len(classes)) if classes else sorted({*().union(*found.values())})
+    labels = range(len(classes)) if classes else sorted(set().union(*found.values()))
     for label in labels:
         name = classes[label] if classes else label
         counts = ', '.join(f'{counter[label]} {what}' for what, counter in found.items())

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, METRICS
 
 from mmdwnet.apis.building import resolve
 from mmdwnet.errors import UserError
@@ -53,3 +53,22 @@ def with_checks(dataset: Any, skip: bool) -> Any:
             if is_coco(kind):
                 one['type'] = partial(load_checked, kind, skip)
     return dataset
+
+
+def without_faults(evaluator: Any) -> Any:
+    """Return the config of an evaluator whose CocoMetric leaves out annotations that are at fault.
+
+    Args:
+        evaluator: The config of a metric or of several, or an evaluator that is built already.
+    """
+    if isinstance(evaluator, list | tuple):
+        return [without_faults(metric) for metric in evaluator]
+    if not isinstance(evaluator, dict) or not evaluator.get('ann_file'):
+        return evaluator
+    kind = resolve(METRICS, evaluator.get('type'))
+    local = not evaluator.get('backend_args') and '://' not in evaluator['ann_file']
+    if getattr(kind, '__name__', None) != 'CocoMetric' or not local:
+        return evaluator
+    from mmdwnet.datasets.coco import build_metric
+
+    return {**evaluator, 'type': partial(build_metric, kind)}

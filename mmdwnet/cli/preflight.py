@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_world_size, sync_random_seed
+from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import LOOPS, RUNNERS
 from mmengine.runner import (
@@ -131,6 +132,9 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
         def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
             return self._skip_bad(super().build_test_loop(loop), cfg.test_dataloader)
 
+        def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+            return super().build_evaluator(data.without_faults(evaluator) if skip else evaluator)
+
         def _skip_bad(self, loop: BaseLoop, loader: dict) -> BaseLoop:
             if skip and isinstance(loop.dataloader, CheckedLoader):
                 leave_out_bad(
@@ -138,6 +142,23 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
                     lambda kept: self.build_dataloader({**loader, 'dataset': kept}, seed=self.seed),
                 )
             return loop
+
+        def train(self) -> nn.Module:
+            try:
+                return super().train()
+            finally:
+                self._end_workers(self._train_loop, self._val_loop)
+
+        def test(self) -> dict:
+            try:
+                return super().test()
+            finally:
+                self._end_workers(self._test_loop)
+
+        def _end_workers(self, *loops: BaseLoop | dict | None) -> None:
+            for loop in loops:
+                if isinstance(loader := getattr(loop, 'dataloader', None), CheckedLoader):
+                    loader.end_workers()
 
         def load_or_resume(self) -> None:
             super().load_or_resume()

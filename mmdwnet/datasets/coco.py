@@ -1,15 +1,19 @@
 """COCO annotations, checked as they are loaded: they come from anywhere."""
 
+import json
 import logging
 import math
 from collections import Counter
 from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 from reprlib import repr as short
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation import CocoMetric
 from mmengine.logging import print_log
 
 from mmdwnet.errors import DataError, UserError
@@ -19,7 +23,7 @@ _TOLD = 5  # faults that a line in the log gives
 
 def is_coco(kind: Any) -> bool:
     """Return whether a class of data sets reads COCO's instances as mmdet's CocoDataset does."""
-    return isinstance(kind, type) and issubclass(kind, CocoDataset) and kind.COCOAPI is COCO
+    return issubclass(kind, CocoDataset) and kind.COCOAPI is COCO
 
 
 def load_checked(kind: type[CocoDataset], skip: bool, **options: Any) -> CocoDataset:
@@ -44,7 +48,7 @@ def load_checked(kind: type[CocoDataset], skip: bool, **options: Any) -> CocoDat
     dataset = kind(**options, lazy_init=True)
     dataset.annotation_faults, dataset.loading_faults = {}, []
     dataset.COCOAPI = partial(
-        _CheckedCOCO,
+        _open,
         classes=dataset.metainfo['classes'],
         unique=dataset.ANN_ID_UNIQUE,
         skip=skip,
@@ -58,6 +62,10 @@ def load_checked(kind: type[CocoDataset], skip: bool, **options: Any) -> CocoDat
     except ValueError as error:
         if isinstance(error, UserError) or dataset.data_list:
             raise
+        if dataset.loading_faults:
+            raise DataError(
+                f'{dataset.loading_faults[0]}, and no image is left: correct it'
+            ) from error
         raise DataError(
             f'{dataset.ann_file} has no image to train on, with boxes of the classes '
             f'{short(dataset.metainfo["classes"])}: correct it, or the classes in the config'
@@ -65,20 +73,64 @@ def load_checked(kind: type[CocoDataset], skip: bool, **options: Any) -> CocoDat
     return dataset
 
 
-class _CheckedCOCO(COCO):
-    """The annotations of a file without those that are at fault."""
+def build_metric(kind: type[CocoMetric], ann_file: str, **options: Any) -> CocoMetric:
+    """Build mmdet's metric without the annotations that are at fault.
 
-    def __init__(
-        self,
-        path: str,
-        classes: Collection[str],
-        unique: bool,
-        skip: bool,
-        faults: dict[Any, str],
-        found: list[str],
-    ) -> None:
-        self.path, self.classes, self.unique, self.skip = path, classes, unique, skip
-        self.faults, self.found = faults, found
+    Args:
+        kind: The class.
+        ann_file: The annotations, of a local file.
+        **options: Of the class.
+
+    Returns:
+        The metric.
+    """
+    coco = _CheckedCOCO(ann_file)
+    if not coco.found:
+        return kind(ann_file=ann_file, **options)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / 'annotations.json'
+        path.write_text(json.dumps(coco.dataset))
+        return kind(ann_file=str(path), **options)
+
+
+def _open(
+    path: str,
+    classes: Collection[str],
+    unique: bool,
+    skip: bool,
+    faults: dict[Any, str],
+    found: list[str],
+) -> COCO:
+    """Return the annotations of a file that are good, and tell of the others."""
+    coco = _CheckedCOCO(path, unique, classes)
+    faults.update(coco.faults)
+    found.extend(coco.found)
+    if found and not skip:
+        more = f' (and {len(found) - 1} more)' if len(found) > 1 else ''
+        raise DataError(f"{found[0]}{more}: correct it, or set bad_data='skip' in the config")
+    if found:
+        more = f'; and {len(found) - _TOLD} more' if len(found) > _TOLD else ''
+        print_log('; '.join(found[:_TOLD]) + more, 'current', logging.WARNING)
+    if coco.left_out:
+        counts = ', '.join(f'{count} {what}' for what, count in coco.left_out.items())
+        print_log(f'{path}: boxes that mmdet leaves out: {counts}', 'current')
+    return coco
+
+
+class _CheckedCOCO(COCO):
+    """The annotations of a file without those that are at fault.
+
+    Attributes:
+        found: All faults.
+        faults: One fault of each image that has any, by the image's id.
+        left_out: How many good annotations mmdet leaves out, by the reason.
+    """
+
+    def __init__(self, path: str, unique: bool = True, classes: Collection[str] = ()) -> None:
+        self.path, self.unique, self.classes = path, unique, classes
+        self.found: list[str] = []
+        self.faults: dict[Any, str] = {}
+        self.left_out: Counter[str] = Counter()
         try:
             super().__init__(path)
         except UserError:
@@ -92,11 +144,13 @@ class _CheckedCOCO(COCO):
         """Index the annotations that are good."""
         categories = self._keep_good('categories', name=str)
         images = self._keep_good('images', file_name=str, width=float, height=float)
-        left_out: Counter[str] = Counter()
         if 'annotations' in self.dataset:  # images to be predicted have none
-            left_out = self._keep_good_annotations(images, categories)
-        self._tell(left_out)
+            self._keep_good_annotations(images, categories)
         super().createIndex()
+        # As if each category were in images at fault, so that mmdet does not drop them as empty:
+        # they are counted with other bad samples.
+        for category in categories:
+            self.catToImgs[category] += self.faults
 
     def _list(self, key: str) -> list:
         value = self.dataset.get(key)
@@ -118,17 +172,15 @@ class _CheckedCOCO(COCO):
         self.dataset[key] = list(good.values())
         return good
 
-    def _keep_good_annotations(self, images: dict, categories: dict) -> Counter[str]:
-        """Drop annotations that are at fault; return why mmdet will drop how many others."""
+    def _keep_good_annotations(self, images: dict, categories: dict) -> None:
         kept: list[dict] = []
         ids: set = set()
-        left_out: Counter[str] = Counter()
         for number, one in enumerate(self._list('annotations')):
             fault = _fault_of_annotation(one, ids if self.unique else (), images, categories)
             if fault is None:
                 kept.append(one)
                 ids.add(one['id'])
-                left_out.update(_left_out(one, images, categories, self.classes))
+                self.left_out.update(_left_out(one, images, categories, self.classes))
                 continue
             self.found.append(f'{self.path}: entry {number} of its annotations {fault}')
             image = one.get('image_id') if isinstance(one, dict) else None
@@ -136,21 +188,6 @@ class _CheckedCOCO(COCO):
                 self.found[-1] += f', in the image {images[image]["file_name"]}'
                 self.faults.setdefault(image, self.found[-1])
         self.dataset['annotations'] = kept
-        return left_out
-
-    def _tell(self, left_out: Counter[str]) -> None:
-        if self.found:
-            rest = len(self.found) - _TOLD
-            if not self.skip:
-                more = f' (and {len(self.found) - 1} more)' if len(self.found) > 1 else ''
-                raise DataError(
-                    f"{self.found[0]}{more}: correct it, or set bad_data='skip' in the config"
-                )
-            more = f'; and {rest} more' if rest > 0 else ''
-            print_log('; '.join(self.found[:_TOLD]) + more, 'current', logging.WARNING)
-        if left_out:
-            counts = ', '.join(f'{count} {what}' for what, count in left_out.items())
-            print_log(f'{self.path}: boxes that mmdet leaves out: {counts}', 'current')
 
 
 def _is_id(value: object) -> bool:
@@ -201,8 +238,8 @@ def _left_out(one: dict, images: dict, categories: dict, classes: Collection[str
         return ['marked to be ignored']
     x, y, width, height = one['bbox']
     image = images[one['image_id']]
-    if min(x + width, image['width']) <= max(x, 0) or min(y + height, image['height']) <= max(y, 0):
-        return ['outside of the image']
     if one['area'] <= 0 or width < 1 or height < 1:
         return ['of less than a pixel']
+    if min(x + width, image['width']) <= max(x, 0) or min(y + height, image['height']) <= max(y, 0):
+        return ['outside of the image']
     return [] if categories[one['category_id']]['name'] in classes else ['of other classes']

@@ -74,7 +74,7 @@ def _faults(results: dict, expected: Expected) -> Iterator[str]:
         if annotated != shape:
             yield f'{image} has {_size(shape)} pixels, but its annotation says {_size(annotated)}'
         for number, instance in enumerate(results['instances']):
-            if fault := _fault_of_instance(instance, *shape, expected.masks):
+            if fault := _fault_of_instance(instance, shape, expected.masks):
                 yield f'{image}: the {fault}, in instance {number} of the image'
     label_map = results.get('gt_seg_map')
     if label_map is not None and shape:
@@ -96,7 +96,8 @@ def _size(shape: tuple) -> str:
     return f'{shape[1]} x {shape[0]}'
 
 
-def _fault_of_instance(instance: dict, height: int, width: int, masks: bool) -> str | None:
+def _fault_of_instance(instance: dict, shape: tuple, masks: bool) -> str | None:
+    height, width = shape
     box, mask = instance.get('bbox', ()), instance.get('mask', [])
     if len(box) == 4:  # rotated ones have more
         x1, y1, x2, y2 = box
@@ -109,9 +110,16 @@ def _fault_of_instance(instance: dict, height: int, width: int, masks: bool) -> 
         size = mask.get('size')
         if size is not None and size not in ([height, width], (height, width)):
             return f'mask has the size {short(size)}, not {[height, width]}'
+        # pycocotools would leave the rest of the mask as it finds the memory.
+        if isinstance(mask.get('counts'), list) and not _adds_up(mask['counts'], height * width):
+            return f'mask has counts that are not of {height * width} pixels'
     elif masks and not (isinstance(mask, list) and all(_is_drawable(polygon) for polygon in mask)):
         return 'mask is neither polygons of finite numbers nor run-length encoded'
     return None
+
+
+def _adds_up(counts: list, pixels: int) -> bool:
+    return all(isinstance(count, int) and count >= 0 for count in counts) and sum(counts) == pixels
 
 
 def _is_drawable(polygon: Any) -> bool:

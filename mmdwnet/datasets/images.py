@@ -4,8 +4,6 @@ import io
 import os
 from contextlib import suppress
 
-import mmcv
-from mmengine import fileio
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -71,6 +69,9 @@ def explain_failure(path: str, backend_args: dict | None, decoder: str) -> str |
         backend_args: As for mmengine's file backends.
         decoder: As for mmcv.
     """
+    import mmcv  # importing these imports this package
+    from mmengine import fileio
+
     try:
         content = fileio.get(path, backend_args)
     except FileNotFoundError:

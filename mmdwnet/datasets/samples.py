@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import LoadAnnotations, LoadImageFromFile
-from mmengine.dataset import Compose
 from torch.utils.data import Dataset, Subset
 
 from .contents import Expected, find_fault, find_faulty_mask
@@ -47,7 +45,7 @@ class Guarded(Dataset):
         Returns:
             The sample, and index and fault of each bad one.
         """
-        faults = []
+        faults: list[tuple[int, str]] = []
         for _ in range(self.tries):
             try:
                 return self.dataset[index], faults
@@ -67,12 +65,11 @@ class GuardedCollate:
     def __init__(self, collate: Callable) -> None:
         self.collate = collate
 
-    def __call__(self, items: Sequence[tuple]) -> tuple[Any, int, list[tuple[int, str]]]:
-        """Return the batch, None if a sample is missing, its size, and all faults."""
+    def __call__(self, items: Sequence[tuple]) -> tuple[Any, list[list[tuple[int, str]]]]:
+        """Return the batch, None if a sample is missing, and the faults at each place in it."""
         samples = [sample for sample, _ in items]
-        faults = [fault for _, found in items for fault in found]
         whole = all(sample is not None for sample in samples)
-        return self.collate(samples) if whole else None, len(samples), faults
+        return self.collate(samples) if whole else None, [faults for _, faults in items]
 
 
 class Kept(Subset):
@@ -82,6 +79,8 @@ class Kept(Subset):
         dataset: The data set.
         indices: Of the samples.
     """
+
+    dataset: Any
 
     def get_data_info(self, index: int) -> dict:
         """Return what is known of a sample before its files are read."""
@@ -101,25 +100,30 @@ def leaves(dataset: Any) -> list:
 
 def _inner(dataset: Any) -> list[tuple[str, list]]:
     """Return the attributes of a wrapper that hold data sets."""
-    held = {name: vars(dataset).get(name) for name in ('datasets', 'dataset', '_dataset')}
+    held = getattr(dataset, '__dict__', {})
+    found = [('datasets', held.get('datasets'))]
+    found += [(name, [held.get(name)]) for name in ('dataset', '_dataset')]
     return [
-        (name, list(value) if name == 'datasets' else [value])
-        for name, value in held.items()
-        if value is not None
+        (name, list(value))
+        for name, value in found
+        # Not all of OpenMMLab's are torch's.
+        if value and all(isinstance(one, Dataset) or hasattr(one, 'full_init') for one in value)
     ]
 
 
 def _with_checks(dataset: Any, classes: int, note: Callable | None) -> Any:
     """Return a data set that differs from another in its pipelines alone."""
+    changes: dict[str, Any] = {}
+    for name, found in _inner(dataset):
+        checked = [_with_checks(each, classes, note) for each in found]
+        changes[name] = checked if name == 'datasets' else checked[0]
+    if not changes and callable(getattr(dataset, 'pipeline', None)):
+        changes['pipeline'] = _CheckedPipeline(dataset, classes, note)
+    if not changes:
+        return dataset  # of a kind that is not known
     # Some of mmengine's cannot be copied by `copy`.
     copied = object.__new__(type(dataset))
-    vars(copied).update(vars(dataset))
-    wrapped = _inner(dataset)
-    for name, found in wrapped:
-        checked = [_with_checks(each, classes, note) for each in found]
-        vars(copied)[name] = checked if name == 'datasets' else checked[0]
-    if not wrapped and callable(vars(dataset).get('pipeline')):
-        copied.pipeline = _CheckedPipeline(dataset, classes, note)
+    vars(copied).update({**vars(dataset), **changes})
     return copied
 
 
@@ -127,6 +131,10 @@ class _CheckedPipeline:
     """The pipeline of a data set, which raises `BadSampleError` where the data are at fault."""
 
     def __init__(self, dataset: Any, classes: int, note: Callable | None) -> None:
+        # Importing these imports this package.
+        from mmcv.transforms import LoadAnnotations, LoadImageFromFile
+        from mmengine.dataset import Compose
+
         transforms = getattr(dataset.pipeline, 'transforms', [dataset.pipeline])
         steps: list[Callable] = []
         for transform in transforms:

@@ -2,8 +2,7 @@
 
 import copy
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from mmengine.dist import all_gather_object
@@ -31,27 +30,43 @@ class CheckedLoader(DataLoader):
         left_out: Faults of the samples that `leave_out_bad` has left out.
     """
 
+    dataset: Any
+
     def __init__(self, loader: DataLoader, classes: int = 0) -> None:
         vars(self).update(vars(loader))
         self.replace = False
         self.classes = classes
         self.left_out: list[str] = []
+        self._running: Generator | None = None
         self._seen = 0
-        self._replaced: Counter[str] = Counter()
+        self._replaced = 0
+        self._faults: dict[str, None] = {}  # in the order in which they were met
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Iterate over the batches.
 
         Raises:
             DataError: A sample is bad, or, if they are replaced, very many in a row.
         """
-        for batch, size, faults in self._guarded(self.replace):
+        self._running = self._batches()
+        return self._running
+
+    def end_workers(self) -> None:
+        """End the worker processes.
+
+        Python ends them with a signal otherwise, on which ours go on for a while.
+        """
+        if self._running is not None:
+            self._running.close()
+        self._iterator = None
+
+    def _batches(self) -> Generator[Any, None, None]:
+        for batch, places in self._guarded(self.replace):
             if batch is None:
-                many = f', and so are {len(faults) - 1} others in a row' if self.replace else ''
-                advice = '' if self.replace else ", or set bad_data='skip' in the config"
-                raise DataError(f'{faults[0][1]}{many}: correct or remove it{advice}')
-            self._seen += size
-            self._replaced.update(fault for _, fault in faults)
+                raise DataError(self._end(places))
+            self._seen += len(places)
+            self._replaced += sum(bool(faults) for faults in places)
+            self._faults.update(dict.fromkeys(fault for faults in places for _, fault in faults))
             yield batch
         self.report()
 
@@ -63,24 +78,26 @@ class CheckedLoader(DataLoader):
                 f'{len(self.left_out)} of {count} samples are left out of the scores', self.left_out
             )
         if self.replace and self._seen:
-            found = all_gather_object((self._seen, self._replaced))
-            seen, replaced = (
-                sum(seen for seen, _ in found),
-                sum((one for _, one in found), Counter()),
-            )
-            self._seen, self._replaced = 0, Counter()
+            found = all_gather_object((self._seen, self._replaced, self._faults))
+            seen, replaced = (sum(one[number] for one in found) for number in (0, 1))
+            faults = {fault: None for *_, own in found for fault in own}
+            self._seen, self._replaced, self._faults = 0, 0, {}
             if replaced:
-                _tell(
-                    f'{replaced.total()} bad samples among {seen} were replaced by others',
-                    list(replaced),
-                )
+                _tell(f'{replaced} of {seen} samples were bad and replaced by others', [*faults])
 
     def scan(self) -> dict[int, str]:
         """Read all samples once; return index and fault of the bad ones, in all processes."""
-        own = [fault for _, _, faults in self._guarded(False) for fault in faults]
+        own = [fault for _, places in self._guarded(False) for faults in places for fault in faults]
         return dict(sorted({fault for each in all_gather_object(own) for fault in each}))
 
-    def _guarded(self, replace: bool) -> Iterator[tuple[Any, int, list[tuple[int, str]]]]:
+    def _end(self, places: list[list[tuple[int, str]]]) -> str:
+        """Return what a run says that ends at a batch."""
+        (_, first), *others = max(places, key=len) if self.replace else next(filter(None, places))
+        if self.replace:
+            return f'{first}, and so are {len(others)} others in a row: correct or remove them'
+        return f"{first}: correct or remove it, or set bad_data='skip' in the config"
+
+    def _guarded(self, replace: bool) -> Iterator[tuple[Any, list[list[tuple[int, str]]]]]:
         loader = copy.copy(self)
         vars(loader).update(
             dataset=Guarded(self.dataset, replace, self.classes),
