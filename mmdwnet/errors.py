@@ -7,3 +7,7 @@ class UserError(ValueError):
     The commands in `tools/` print that sentence on stderr and exit with code 2. It is a
     `ValueError`, so that code which uses the package as a library can treat it as one.
     """
+
+
+class DataError(UserError):
+    """A file of the data set is at fault, and that file alone: a traceback would not tell more."""

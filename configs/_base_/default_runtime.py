@@ -14,6 +14,8 @@ default_hooks = dict(
     checkpoint=dict(type='ResumableCheckpointHook', interval=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
+# What to do about images and annotations that are at fault: 'stop', or 'skip' and report them.
+bad_data = 'stop'
 vis_backends = [dict(type='LocalVisBackend')]
 
 log_level = 'INFO'

@@ -72,20 +72,20 @@ def check_data(cfg: Config, *kinds: str) -> None:
     """
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         for kind in kinds:
-            for dataset in _datasets(cfg[f'{kind}_dataloader'].get('dataset')):
+            for dataset in datasets(cfg[f'{kind}_dataloader'].get('dataset')):
                 _check_dataset(dataset, kind, cfg.default_scope)
             metrics = cfg.get(f'{kind}_evaluator') or []
             for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
                 _check_metric(metric, kind)
 
 
-def _datasets(dataset: object) -> Iterator[dict]:
+def datasets(dataset: object) -> Iterator[dict]:
     """Yield the data sets within wrappers such as RepeatDataset and ConcatDataset."""
     if not isinstance(dataset, dict):
         return
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
     for each in inner:
-        yield from _datasets(each)
+        yield from datasets(each)
     if not inner:
         yield dataset
 

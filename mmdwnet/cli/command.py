@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS
 
 from mmdwnet.apis.building import resolve
-from mmdwnet.errors import UserError
+from mmdwnet.errors import DataError, UserError
 
 from .environment import LAUNCHERS
 from .families import check_families
@@ -33,7 +33,7 @@ def run_command(function: Callable[[argparse.Namespace], object], args: argparse
         check_families()
         function(args)
     except UserError as error:
-        if args.traceback:
+        if args.traceback and not isinstance(error, DataError):
             traceback.print_exc()
         print(error, file=sys.stderr)
         return 2

@@ -3,24 +3,27 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_world_size, sync_random_seed
+from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import BaseLoop, Runner, set_random_seed
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from mmdwnet.apis.building import build_model, resolve
 from mmdwnet.checkpoints.loading import load
+from mmdwnet.engine.loaders import CheckedLoader, checked, leave_out_bad
 from mmdwnet.errors import UserError
 from mmdwnet.models.mixers import DynamicMixer
 
-from . import checks, environment
+from . import checks, data, environment
 
 _FINITE = (DefaultSampler, SequentialSampler, RandomSampler)
 
@@ -57,6 +60,7 @@ def preflight(
     Raises:
         UserError: The input is bad.
     """
+    data.skips_bad_data(cfg)
     environment.check_processes(cfg.launcher, os.environ, torch.cuda.device_count())
     if environment.checks_files(cfg.launcher):
         for folder in (cfg.work_dir, *folders):
@@ -88,6 +92,8 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
         The Runner.
     """
     base = resolve(RUNNERS, cfg.get('runner_type', Runner))
+    skip = data.skips_bad_data(cfg)
+    classes = data.known_classes(cfg)
 
     class PreparedRunner(base):  # type: ignore[misc, valid-type]
         def set_randomness(self, **_: object) -> None:
@@ -96,6 +102,52 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
         def build_model(self, _: dict) -> nn.Module:
             torch.set_rng_state(built.state)
             return built.model
+
+        @staticmethod
+        def build_dataloader(loader: DataLoader | dict, *args: Any, **kwargs: Any) -> DataLoader:
+            if isinstance(loader, dict):
+                loader = {**loader, 'dataset': data.with_checks(loader['dataset'], skip)}
+            return checked(base.build_dataloader(loader, *args, **kwargs), classes)
+
+        def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+            loop = super().build_train_loop(loop)
+            if skip and isinstance(loop.dataloader, CheckedLoader):
+                loop.dataloader.replace = True
+            return loop
+
+        def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+            return self._skip_bad(super().build_val_loop(loop), cfg.val_dataloader)
+
+        def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+            return self._skip_bad(super().build_test_loop(loop), cfg.test_dataloader)
+
+        def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+            return super().build_evaluator(data.without_faults(evaluator) if skip else evaluator)
+
+        def _skip_bad(self, loop: BaseLoop, loader: dict) -> BaseLoop:
+            if skip and isinstance(loop.dataloader, CheckedLoader):
+                leave_out_bad(
+                    loop,
+                    lambda kept: self.build_dataloader({**loader, 'dataset': kept}, seed=self.seed),
+                )
+            return loop
+
+        def train(self) -> nn.Module:
+            try:
+                return super().train()
+            finally:
+                self._end_workers(self._train_loop, self._val_loop)
+
+        def test(self) -> dict:
+            try:
+                return super().test()
+            finally:
+                self._end_workers(self._test_loop)
+
+        def _end_workers(self, *loops: BaseLoop | dict | None) -> None:
+            for loop in loops:
+                if isinstance(loader := getattr(loop, 'dataloader', None), CheckedLoader):
+                    loader.end_workers()
 
         def load_or_resume(self) -> None:
             super().load_or_resume()

@@ -10,6 +10,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch.utils.data import DataLoader
 
 from .batches import ResumableBatches, resumable
+from .loaders import CheckedLoader
 from .places import Stretch
 from .randomness import seed_devices
 
@@ -154,10 +155,20 @@ class ResumableIterBasedTrainLoop(Resumable, IterBasedTrainLoop):
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
+            self._report_data()
             self._validate(self._iter, self._max_iters)
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _report_data(self) -> None:
+        """Report bad data after each pass over them, and at the end."""
+        loader = self.dataloader
+        if isinstance(loader, CheckedLoader) and isinstance(loader.batch_sampler, ResumableBatches):
+            step = loader.batch_sampler.batch_size * get_world_size()
+            before, now = ((self.seen - ago) * step // len(loader.dataset) for ago in (1, 0))
+            if now > before or self._iter == self._max_iters:
+                loader.report()
 
     def _batches(self) -> Iterator[object]:
         while True:  # where the data are read in no order of ours, they end
