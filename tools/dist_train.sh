@@ -26,11 +26,11 @@ print(1 if torch.cuda.is_available() else max(1, torch.get_num_threads() // $GPU
     export OMP_NUM_THREADS
 fi
 
-# Restarted processes go on from what this run has written. If they were told to stop, they leave
-# the file MMDWNET_STOPPED, as torchrun tells only success from failure.
+# Restarted processes go on from what this run has written. Where that would be of no use, they leave
+# their exit code in the file MMDWNET_ENDED: torchrun would restart them.
 MMDWNET_STARTED=$(date +%s)
-MMDWNET_STOPPED=$(mktemp -u)
-export MMDWNET_STARTED MMDWNET_STOPPED
+MMDWNET_ENDED=$(mktemp -u)
+export MMDWNET_STARTED MMDWNET_ENDED
 # With job control, Ctrl-C reaches this script alone.
 set -m
 "$PYTHON" -m torch.distributed.run \
@@ -53,8 +53,8 @@ while kill -0 $! 2>/dev/null; do
     CODE=0
     wait $! || CODE=$?
 done
-if [ -e "$MMDWNET_STOPPED" ]; then
-    rm "$MMDWNET_STOPPED"
-    CODE=75
+if [ -e "$MMDWNET_ENDED" ]; then
+    CODE=$(cat "$MMDWNET_ENDED")
+    rm "$MMDWNET_ENDED"
 fi
 exit "$CODE"

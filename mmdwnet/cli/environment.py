@@ -31,9 +31,10 @@ _VARIABLES = {
 LAUNCHERS = ('none', *_VARIABLES)
 # Set by tools/dist_*.sh once they have run the command with --check.
 CHECKED = 'MMDWNET_CHECKED'
-# Set by tools/dist_train.sh: when it started, and the file that stopped processes leave.
+# Set by tools/dist_train.sh: when it started, and the file for the exit code of a run that must not
+# be restarted.
 STARTED = 'MMDWNET_STARTED'
-STOPPED = 'MMDWNET_STOPPED'
+ENDED = 'MMDWNET_ENDED'
 
 
 def local_processes(launcher: str, environment: Mapping[str, str]) -> int | None:
@@ -77,11 +78,16 @@ def restarted_since() -> float | None:
     return float(os.environ[STARTED])
 
 
-def leave_stopped() -> bool:
-    """Tell tools/dist_train.sh that the run was stopped; return False if it has not asked."""
-    if STOPPED not in os.environ:
+def ended() -> bool:
+    """Return whether the run that torchrun has restarted this process in ended for good."""
+    return ENDED in os.environ and Path(os.environ[ENDED]).exists()
+
+
+def leave_end(code: int) -> bool:
+    """Tell tools/dist_train.sh how the run ended for good; return False if it has not asked."""
+    if ENDED not in os.environ:
         return False
-    Path(os.environ[STOPPED]).touch()
+    Path(os.environ[ENDED]).write_text(str(code))
     return True
 
 

@@ -59,6 +59,8 @@ def train(args: argparse.Namespace) -> None:
     Raises:
         UserError: The input is bad; nothing has been written then.
     """
+    if environment.ended():
+        return
     with as_data() as read:
         cfg = training_config(args)
         if args.check:
@@ -70,8 +72,11 @@ def train(args: argparse.Namespace) -> None:
                 with stopping.at_once():
                     _train(args, cfg, read)
             except stopping.Stopped:
-                if not environment.leave_stopped():
+                if not environment.leave_end(stopping.EXIT_CODE):
                     raise
+            except UserError:  # which would come again
+                environment.leave_end(2)
+                raise
 
 
 def _train(args: argparse.Namespace, cfg: Config, read: dict) -> None:

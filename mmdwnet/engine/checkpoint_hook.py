@@ -93,10 +93,7 @@ class ResumableCheckpointHook(CheckpointHook):
             return
         iteration = runner.iter + 1
         if self._saved_iter != iteration:
-            name = (
-                f'iter_{iteration}.pth' if self.by_epoch else self.filename_tmpl.format(iteration)
-            )
-            self._write(runner, name, dict(epoch=runner.epoch, iter=iteration), stopgap=True)
+            self._write_stopgap(runner, iteration)
         self._end(runner, iteration)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -107,6 +104,11 @@ class ResumableCheckpointHook(CheckpointHook):
         if self._saved_iter != runner.iter:
             self._save_checkpoint(runner)
         self._end(runner, runner.iter)
+
+    def on_bad_data(self, runner: Runner) -> None:
+        """Save before bad data end the run, if no other process has gone on."""
+        if get_world_size() == 1 and runner.iter > 0 and self._saved_iter != runner.iter:
+            self._write_stopgap(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the place in the data, and accumulated gradients."""
@@ -155,6 +157,11 @@ class ResumableCheckpointHook(CheckpointHook):
             self._postponed.append((step, meta))
             return
         self._write(runner, self.filename_tmpl.format(step), meta, step)
+
+    def _write_stopgap(self, runner: Runner, iteration: int) -> None:
+        """Write a checkpoint that is not due; the next one replaces it."""
+        name = f'iter_{iteration}.pth' if self.by_epoch else self.filename_tmpl.format(iteration)
+        self._write(runner, name, dict(epoch=runner.epoch, iter=iteration), stopgap=True)
 
     def _write(
         self, runner: Runner, name: str, meta: dict, step: int | None = None, stopgap: bool = False

@@ -9,6 +9,8 @@ from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from mmdwnet.errors import DataError
+
 from .batches import ResumableBatches, resumable
 from .loaders import CheckedLoader
 from .places import Stretch
@@ -58,6 +60,13 @@ class Resumable(BaseLoop):
         batches = self.dataloader.batch_sampler
         if isinstance(batches, ResumableBatches):
             batches.stretches, batches.iteration = self.stretches, self._iter
+
+    def _batches(self) -> Iterator[object]:
+        try:
+            yield from self.dataloader
+        except DataError:
+            self.runner.call_hook('on_bad_data')
+            raise
 
     def _validate(self, steps: int, last: int) -> None:
         """Validate where it is due and has not been done before the checkpoint was written."""
@@ -113,7 +122,7 @@ class ResumableEpochBasedTrainLoop(Resumable, EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         self._set_place()
-        for index, batch in enumerate(self.dataloader, self.seen):
+        for index, batch in enumerate(self._batches(), self.seen):
             self.run_iter(index, batch)
         self._begin()
         self.runner.call_hook('after_train_epoch')
@@ -172,4 +181,4 @@ class ResumableIterBasedTrainLoop(Resumable, IterBasedTrainLoop):
 
     def _batches(self) -> Iterator[object]:
         while True:  # where the data are read in no order of ours, they end
-            yield from self.dataloader
+            yield from super()._batches()

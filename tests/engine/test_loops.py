@@ -115,3 +115,18 @@ def test_all_of_the_state_is_resumed(run, tmp_path):
         assert_same(first[key], second[key])
     assert str(first['param_schedulers']) == str(second['param_schedulers'])
     assert first['meta']['iter'] == second['meta']['iter']
+
+
+def test_bad_data_cost_no_work(run, data_root, tmp_path, whole, undisturbed, capsys):
+    ninth = int((whole / 'whole.read').read_text().split()[8])
+    image = sorted((data_root / 'train').rglob('*.png'))[ninth]
+    content = image.read_bytes()
+    image.write_bytes(b'')
+    try:
+        assert run('cut') == 2
+    finally:
+        image.write_bytes(content)
+    assert f'{image} is empty' in capsys.readouterr().err
+    assert (tmp_path / 'cut/iter_4.pth').exists()  # four batches of two were sound
+    assert run('cut', '--resume') == 0
+    assert_same(state(tmp_path / 'cut/epoch_3.pth'), undisturbed)

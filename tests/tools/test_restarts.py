@@ -1,5 +1,6 @@
 """Runs that lose a process, or are told to stop, come back by themselves or at the next start."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,15 @@ def test_a_group_in_which_one_hangs_is_restarted(train, whole, tmp_path: Path):
 def test_no_more_restarts_than_asked(train, tmp_path: Path):
     train(tmp_path / 'cut', text=hook('dies', tmp_path), code=1, MAX_RESTARTS='0')
     assert (tmp_path / 'cut/last_checkpoint').read_text() == 'iter_5.pth'
+
+
+def test_bad_data_end_the_run_without_restarts(train, digits: Path, tmp_path: Path):
+    shutil.copytree(digits / 'imagenet/train', tmp_path / 'train')
+    min((tmp_path / 'train').rglob('*.jpg')).write_bytes(b'')
+    changes = (f'train_dataloader.dataset.data_root={tmp_path}',)
+    error = train(tmp_path / 'cut', *changes, code=2)
+    assert error.count('is empty: correct or remove it') == 1
+    assert len(list((tmp_path / 'cut').glob('2*'))) == 1  # no second start
 
 
 @pytest.mark.parametrize('kind', [pytest.param('SIGTERM', marks=pytest.mark.slow), 'SIGUSR1'])
