@@ -16,8 +16,8 @@ from mmdwnet.checkpoints.loading import as_data
 from mmdwnet.checkpoints.reading import read_foreign
 from mmdwnet.errors import UserError
 
+from ..bounds import in_child
 from . import authors, hostile, payloads
-from .bounds import in_child
 
 # At most so much may be spent on a file, of any size that `hostile` has.
 SECONDS, BYTES, PER_BYTE = 10, 2**29, 16
