@@ -325,6 +325,12 @@ def _members(archive: bytes) -> dict[str, bytes]:
         return {info.filename: opened.read(info) for info in opened.infolist()}
 
 
+def rewritten(archive: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return the archive with its pickle changed."""
+    members = _members(archive)
+    return _pack({n: change(c) if n.endswith('data.pkl') else c for n, c in members.items()})
+
+
 def _pack(members: dict[str, bytes], method: int = 0, **attributes: int) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, 'w') as archive:
