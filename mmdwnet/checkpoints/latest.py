@@ -24,7 +24,7 @@ def find_latest(work_dir: str, since: float = 0) -> tuple[str | None, list[str]]
     """
     folder, passed = Path(work_dir), []
     record = folder / RECORD
-    named = record.read_text().strip() if record.is_file() else ''
+    named = record.read_text(errors='replace').strip() if record.is_file() else ''
     # mmengine's own hook writes a path from the current folder, which may have moved since.
     likely = {folder / named, folder / Path(named).name} if named else set()
     written = record.stat().st_mtime_ns if named else 0

@@ -61,10 +61,10 @@ class ResumableCheckpointHook(CheckpointHook):
         if folder != runner.work_dir:
             folder = backend.join_path(folder, os.path.basename(runner.work_dir.rstrip(os.sep)))
         info = runner.message_hub.runtime_info
+        # In this folder and in no other, as what a checkpoint names is removed in time.
         for key in [key for key in info if key.startswith('best_ckpt')]:
             moved = backend.join_path(folder, os.path.basename(info[key]))
-            if backend.isfile(moved):
-                runner.message_hub.update_info(key, moved)
+            runner.message_hub.update_info(key, moved)
         super().before_train(runner)
         if runner.iter > 0:
             self._go_to_place(runner)
@@ -154,7 +154,7 @@ class ResumableCheckpointHook(CheckpointHook):
         hub, kept = runner.message_hub, list(self.keep_ckpt_ids)
         info = hub.runtime_info
         before = dict(info)
-        replaced = [info.pop('stopgap')] if 'stopgap' in info else []
+        replaced = [os.path.basename(info.pop('stopgap'))] if 'stopgap' in info else []
         if stopgap:
             hub.update_info('stopgap', name)
         if step is not None and self.max_keep_ckpts > 0:
