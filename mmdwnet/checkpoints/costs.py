@@ -11,6 +11,7 @@ import pickletools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mmdwnet.errors import UserError
 
@@ -79,18 +80,23 @@ class _Account:
         stack: list[_Made] = []
         marked: list[list[_Made]] = []
         memo: dict[int, _Made] = {}
+        given: Any
         for opcode, given, _ in pickletools.genops(pickle):
             name = opcode.name
-            if name == 'MARK':
-                marked.append(stack)
-                stack = []
-            elif name in ('TUPLE', 'APPENDS', 'SETITEMS'):
-                items, stack = stack, marked.pop()
-                self._collect(name, stack, items)
+            if name in ('BINPUT', 'LONG_BINPUT'):
+                memo[given] = stack[-1]
+            elif name in ('BINGET', 'LONG_BINGET'):
+                stack.append(memo[given])
             elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3', 'APPEND', 'SETITEM'):
                 count = {'APPEND': 1, 'SETITEM': 2}.get(name) or int(name[-1])
                 items = stack[-count:]
                 del stack[-count:]
+                self._collect(name, stack, items)
+            elif name == 'MARK':
+                marked.append(stack)
+                stack = []
+            elif name in ('TUPLE', 'APPENDS', 'SETITEMS'):
+                items, stack = stack, marked.pop()
                 self._collect(name, stack, items)
             elif name in ('REDUCE', 'NEWOBJ'):
                 arguments = stack.pop()
@@ -100,16 +106,12 @@ class _Account:
                 if name == 'BINPERSID':
                     self._store(state)
                     stack.append(_Made())
-            elif name in ('BINPUT', 'LONG_BINPUT'):
-                memo[given] = stack[-1]
-            elif name in ('BINGET', 'LONG_BINGET'):
-                stack.append(memo[given])
             elif name == 'GLOBAL':
                 stack.append(_Made(value=_Name(given.replace(' ', '.'))))
             elif name not in ('PROTO', 'STOP'):  # a constant, or an empty list, dict or set
-                text = isinstance(given, str | bytes)
+                weight = len(given) if isinstance(given, str | bytes) else 1
                 value = () if name == 'EMPTY_TUPLE' else given
-                stack.append(_Made(len(given) if text else 1, value=value, odd=name == 'LONG1'))
+                stack.append(_Made(weight, value=value, odd=name == 'LONG1'))
 
     def _pay(self, *things: _Made) -> None:
         self._left -= sum(thing.weight for thing in things)

@@ -73,7 +73,7 @@ def _weights(path: str, module: nn.Module, prefix: str | None = None) -> dict[st
 
 def _fits_in(value: object, own: Tensor) -> bool:
     """Return whether a parameter can take all that a value holds."""
-    return isinstance(value, Tensor) and is_plain(value) and value.is_complex() <= own.is_complex()
+    return is_plain(value) and value.is_complex() <= own.is_complex()
 
 
 def _check_some(path: str, weights: dict[str, Tensor], module: nn.Module) -> None:

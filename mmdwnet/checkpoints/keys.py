@@ -1,6 +1,7 @@
 """Compare state dicts by their keys and shapes."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ def differences(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int
     return '; '.join(f'{some(keys)} {kind}' for kind, keys in kinds.items() if keys)
 
 
-def is_plain(value: object) -> bool:
+def is_plain(value: object) -> TypeGuard[Tensor]:
     """Return whether a value is a dense tensor of numbers on the CPU."""
     return (
         isinstance(value, Tensor)

@@ -145,7 +145,7 @@ class ZipArchive:
             return np.full(len(names), -1)
         # Longer names, cut where they differ from all that are there, take no more memory.
         dtype = f'S{self._names.itemsize + 1}'
-        found = [np.empty(0, dtype=np.int64)]
+        found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
         for start in range(0, len(names), _PART):
             part = [name.encode() for name in names[start : start + _PART]]
             wanted = np.array(part, dtype=dtype)

@@ -12,6 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from mmengine.logging import HistoryBuffer
 
 from . import authors, payloads
 
-LONG = 'a' * 600_000_000  # what bombs hold in a few hundred kilobytes
+LONG = 600 * 2**20  # bytes in a bomb, which has a few hundred kilobytes
 _MEMO = iter(range(10**6, 10**9))  # places that the pickle around does not use
 
 
@@ -381,10 +382,21 @@ def _two_contents_zip64(whole: bytes) -> bytes:
 @functools.cache
 def _bomb(archive: bytes) -> bytes:
     """The same archive with a pickle that goes on for long, compressed."""
-    members = _members(archive)
-    name = next(name for name in members if name.endswith('data.pkl'))
-    members[name] = b'\x80\x02' + text(LONG) + members[name][2:]
-    return _pack(members, zipfile.ZIP_DEFLATED)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        for name, content in _members(archive).items():
+            with packed.open(name, 'w') as entry:
+                if name.endswith('data.pkl'):
+                    entry.write(b'\x80\x02X' + struct.pack('<I', LONG))
+                    _write_long(entry)
+                    content = content[2:]
+                entry.write(content)
+    return file.getvalue()
+
+
+def _write_long(file: IO[bytes]) -> None:
+    for _ in range(LONG // 2**20):
+        file.write(b'a' * 2**20)
 
 
 def _shared(whole: bytes) -> bytes:
@@ -414,10 +426,22 @@ def _ending(whole: bytes, offset: int, value: int, form: str = '<L') -> bytes:
     return bytes(packed)
 
 
-def _tar(format: int = tarfile.GNU_FORMAT, name: str = 'pickle', headers: dict | None = None):
+def _tar() -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode='w', format=format, pax_headers=headers) as archive:
-        archive.addfile(tarfile.TarInfo(name))
+    with tarfile.open(fileobj=file, mode='w') as archive:
+        archive.addfile(tarfile.TarInfo('pickle'))
+    return file.getvalue()
+
+
+def _tar_bomb() -> bytes:
+    """A compressed tar archive with a long name, which Python reads to tell what it is."""
+    name = tarfile.TarInfo('././@LongLink')
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, LONG
+    file = io.BytesIO()
+    with gzip.GzipFile(fileobj=file, mode='wb', compresslevel=1) as packed:
+        packed.write(name.tobuf())
+        _write_long(packed)
+        packed.write(_tar())
     return file.getvalue()
 
 
@@ -470,9 +494,7 @@ FILES: dict[str, Callable[[bytes], bytes]] = {
     'a TorchScript program': lambda whole: _script(),
     'a tar archive': lambda whole: _tar(),
     'a compressed tar archive': lambda whole: gzip.compress(_tar()),
-    'a tar archive with a header that goes on for long': lambda whole: gzip.compress(
-        _tar(tarfile.PAX_FORMAT, headers=dict(comment=LONG)), 1
-    ),
+    'a tar archive with a header that goes on for long': lambda whole: _tar_bomb(),
     'a list': lambda whole: _legacy(lambda content: content, [1]),  # type: ignore[arg-type]
     'a pickle of protocol 5': lambda whole: pickle.dumps(dict(a=1), protocol=5),
 }

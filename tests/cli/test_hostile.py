@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 
 from mmdwnet.apis import hub, inferencers
