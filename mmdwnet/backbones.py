@@ -1,5 +1,6 @@
 """Backbones for OpenMMLab's registries: the networks of `models`, built from config keys."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -36,7 +37,7 @@ class Backbone(BaseModule):
         Raises:
             UserError: `frozen_stages` is out of range.
         """
-        if frozen_stages not in range(-1, NUM_STAGES + 1):
+        if not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= NUM_STAGES:
             raise UserError(
                 f'{type(self).__name__} got frozen_stages={frozen_stages!r}: give -1 (none) to '
                 f'{NUM_STAGES} (all)'
@@ -151,7 +152,7 @@ class DWNet(models.DWNet, Backbone):
             pad_to_window,
             in_channels,
             mlp_ratio,
-            act_layer=partial(build_activation_layer, act_cfg or dict(type='GELU')),
+            act_layer=_act_layer(act_cfg or dict(type='GELU')),
             norm_layer=_norm_layer(norm_cfg or dict(type='BN')),
             out_indices=out_indices,
             drop_path_rate=drop_path_rate,
@@ -227,14 +228,33 @@ def _find_mixer(mixer: str | dict) -> Callable[..., nn.Module]:
             f'DWNet has no mixer {kind!r}: choose one of {sorted(MIXERS.module_dict)}, or register '
             'yours with @mmdwnet.MIXERS.register_module() in a module listed in custom_imports'
         )
+    try:
+        inspect.signature(found).bind('channels', 'kernel_size', 'norm_layer', **keys)
+    except TypeError as error:
+        raise UserError(f'DWNet got mixer={mixer!r}, which cannot be built: {error}') from error
     return partial(found, **keys)
+
+
+def _act_layer(act_cfg: dict) -> Callable[[], nn.Module]:
+    """Return the callable that builds the activation of a config."""
+
+    def make() -> nn.Module:
+        try:
+            return build_activation_layer(act_cfg)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f'act_cfg={act_cfg!r} cannot be built: {error}') from error
+
+    return make
 
 
 def _norm_layer(norm_cfg: dict) -> NormLayer:
     """Return the callable that builds the norm layer of a config."""
 
     def make(channels: int) -> nn.Module:
-        norm = build_norm_layer(norm_cfg, channels)[1]
+        try:
+            norm = build_norm_layer(norm_cfg, channels)[1]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f'norm_cfg={norm_cfg!r} cannot be built: {error}') from error
         if type(norm) is nn.LayerNorm:
             # nn.LayerNorm would normalize over the width instead of the channels.
             by_position = LayerNorm2d(channels, norm.eps, norm.elementwise_affine)

@@ -138,3 +138,34 @@ def test_networks_are_the_backbones():
     backbone.load_state_dict(network.state_dict())
     assert network(images())[0].equal(backbone(images())[0])
     assert network.layers[3].blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ('options', 'sentence'),
+    [
+        (dict(arch=None), 'has no arch None'),
+        (dict(arch={'a': 1, 2: 3}), r"an arch with the keys \[2, 'a'\]"),
+        (dict(arch=dict(embed_dims=32, depths=2)), r'depths=\(2,\)'),
+        (dict(arch=dict(embed_dims=32, depths=(True, 1, 1, 1))), r'depths=\(True, 1, 1, 1\)'),
+        (dict(out_indices=None), r'out_indices=\(None,\)'),
+        (dict(out_indices=['0', '1']), r"out_indices=\('0', '1'\)"),
+        (dict(drop_path_rate='0.1'), "drop_path_rate='0.1'"),
+        (dict(mlp_ratio='4'), "mlp_ratio='4'"),
+        (dict(mlp_ratio=float('inf')), 'mlp_ratio=inf'),
+        (dict(window_size=None), 'window_size=None'),
+        (dict(window_size=7.0), 'window_size=7.0'),
+        (dict(in_channels=True), 'in_channels=True'),
+        (dict(frozen_stages=1.0), 'frozen_stages=1.0'),
+        (dict(mixer=dict(type='static', groups=4)), "mixer=.*unexpected keyword argument 'groups'"),
+        (dict(mixer=dict(type='inhomogeneous', groups='4')), 'within 4 groups'),
+        (dict(norm_cfg='BN'), "norm_cfg='BN' cannot be built"),
+        (
+            dict(norm_cfg=dict(type='GN', num_groups=7)),
+            'cannot be built: num_channels .32',
+        ),
+        (dict(act_cfg=dict(type='ReLU', a=1)), 'act_cfg=.* cannot be built'),
+    ],
+)
+def test_what_is_of_another_type(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        nano(**options) if 'arch' not in options else DWNet(**options)

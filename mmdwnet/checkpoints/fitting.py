@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from mmdwnet.errors import UserError
 
-from .keys import differences, some
+from .keys import differences, is_plain, some
+from .latest import training_meta
 from .loading import load
 from .releases import SCHEME
 
@@ -18,17 +19,17 @@ def check_pretrained(model: nn.Module) -> None:
         for init_cfg in [given] if isinstance(given, dict) else given:
             if init_cfg.get('type') == 'Pretrained':
                 path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix')
-                _check_some(path, _weights(load(path), prefix), module)
+                _check_some(path, _weights(path, module, prefix), module)
 
 
 def check_some_weights(path: str, model: nn.Module) -> None:
     """Check that a checkpoint to start training from has weights for the model."""
-    _check_some(path, _weights(load(path)), model)
+    _check_some(path, _weights(path, model), model)
 
 
 def check_all_weights(path: str, model: nn.Module) -> None:
     """Check that a checkpoint has exactly the weights of the model."""
-    _check_all(path, _weights(load(path)), model)
+    _check_all(path, _weights(path, model), model)
 
 
 def check_resumable(path: str, model: nn.Module) -> None:
@@ -38,25 +39,41 @@ def check_resumable(path: str, model: nn.Module) -> None:
             f'training cannot be resumed from {path}, which has weights and no training state: '
             'start a training from it by --cfg-options load_from=... instead'
         )
-    checkpoint = load(path)
-    _check_all(path, _weights(checkpoint), model)
-    if not {'meta', 'optimizer'} <= set(checkpoint):
+    _check_all(path, _weights(path, model), model)
+    if training_meta(path) is None:
         raise UserError(
             f'the checkpoint {path} has weights, but nothing to resume from: start a training '
             'from it by --cfg-options load_from=... instead'
         )
 
 
-def _weights(checkpoint: dict, prefix: str | None = None) -> dict[str, Tensor]:
+def _weights(path: str, module: nn.Module, prefix: str | None = None) -> dict[str, Tensor]:
     """Return the state dict in a checkpoint, of the part below `prefix` if one is given."""
     start = f'{prefix.rstrip(".")}.' if prefix else ''
-    weights = checkpoint.get('state_dict', checkpoint)
-    weights = {re.sub(r'^module\.', '', key): value for key, value in weights.items()}
-    return {
-        key.removeprefix(start): value
-        for key, value in weights.items()
-        if key.startswith(start) and isinstance(value, Tensor)
+    checkpoint = load(path)
+    found = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise UserError(
+            f'the checkpoint {path} has no state dict: name one that mmengine or '
+            'torch.save(model.state_dict()) wrote'
+        )
+    weights = {re.sub(r'^module\.', '', key): value for key, value in found.items()}
+    weights = {
+        key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)
     }
+    own = module.state_dict()
+    strange = [key for key in own if key in weights and not _fits_in(weights[key], own[key])]
+    if strange:
+        raise UserError(
+            f'the checkpoint {path} has weights that are not dense real tensors: {some(strange)}; '
+            'convert them'
+        )
+    return {key: value for key, value in weights.items() if isinstance(value, Tensor)}
+
+
+def _fits_in(value: object, own: Tensor) -> bool:
+    """Return whether a parameter can take all that a value holds."""
+    return is_plain(value) and value.is_complex() <= own.is_complex()
 
 
 def _check_some(path: str, weights: dict[str, Tensor], module: nn.Module) -> None:

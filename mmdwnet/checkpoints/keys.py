@@ -1,7 +1,9 @@
 """Compare state dicts by their keys and shapes."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeGuard
 
+import torch
 from torch import Tensor
 
 _SHOWN = 3  # keys of each kind in a message
@@ -17,6 +19,16 @@ def differences(weights: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int
         ],
     }
     return '; '.join(f'{some(keys)} {kind}' for kind, keys in kinds.items() if keys)
+
+
+def is_plain(value: object) -> TypeGuard[Tensor]:
+    """Return whether a value is a dense tensor of numbers on the CPU."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == 'cpu'
+        and not (value.is_quantized or value.is_nested)
+    )
 
 
 def some(keys: Collection[str]) -> str:

@@ -1,5 +1,6 @@
 """The newest whole checkpoint of a work dir."""
 
+from numbers import Integral
 from pathlib import Path
 
 from mmdwnet.errors import UserError
@@ -23,7 +24,7 @@ def find_latest(work_dir: str, since: float = 0) -> tuple[str | None, list[str]]
     """
     folder, passed = Path(work_dir), []
     record = folder / RECORD
-    named = record.read_text().strip() if record.is_file() else ''
+    named = record.read_text(errors='replace').strip() if record.is_file() else ''
     # mmengine's own hook writes a path from the current folder, which may have moved since.
     likely = {folder / named, folder / Path(named).name} if named else set()
     written = record.stat().st_mtime_ns if named else 0
@@ -36,12 +37,12 @@ def find_latest(work_dir: str, since: float = 0) -> tuple[str | None, list[str]]
             if (path in likely or found[path] > written) != first:
                 continue
             try:
-                iteration = _iteration(path)
+                meta = training_meta(str(path))
             except UserError as error:
                 passed.append(str(error))
                 continue
-            if iteration is not None and (newest is None or iteration > newest[0]):
-                newest = iteration, path
+            if meta is not None and (newest is None or meta['iter'] > newest[0]):
+                newest = meta['iter'], path
             if newest and not first:
                 break
         if newest:
@@ -49,7 +50,29 @@ def find_latest(work_dir: str, since: float = 0) -> tuple[str | None, list[str]]
     return None, passed
 
 
-def _iteration(path: Path) -> int | None:
-    """Return the iteration of a checkpoint, or None if it has only weights."""
-    checkpoint = load(str(path))
-    return checkpoint['meta']['iter'] if {'meta', 'optimizer'} <= set(checkpoint) else None
+def training_meta(path: str) -> dict | None:
+    """Return the `meta` of a checkpoint to resume from, or None if it has only weights.
+
+    Raises:
+        UserError: It cannot be read, or says nothing sensible of where its training was.
+    """
+    checkpoint = load(path)
+    if not {'meta', 'optimizer'} <= set(checkpoint):
+        return None
+    meta = checkpoint['meta']
+    place = [meta.get(key) for key in ('epoch', 'iter')] if isinstance(meta, dict) else []
+    seed = meta.get('seed') if place else None
+    if not place or not all(_is_number(number, 2**63) for number in place):
+        problem = 'epoch and iteration that are counts'
+    elif seed is not None and not _is_number(seed, 2**32):
+        problem = 'a seed that is a number below 2**32'
+    else:
+        return meta
+    raise UserError(
+        f'the checkpoint {path} has no {problem}, so training cannot be resumed from it: name one '
+        'that mmengine wrote'
+    )
+
+
+def _is_number(value: object, end: int) -> bool:
+    return isinstance(value, Integral) and 0 <= int(value) < end

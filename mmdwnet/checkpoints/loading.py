@@ -80,7 +80,11 @@ def load_from_data(filename: str, map_location: object = None) -> dict:
     """Load a checkpoint for mmengine, which has no reader of its own for these two."""
     if _reader(filename) is None:
         raise UserError(f'{filename} has a scheme that cannot be read as data: name a file')
-    return load(filename)
+    checkpoint = load(filename)
+    # mmengine's Runner would run this as a program, and mmengine itself no longer writes it.
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
+    return checkpoint
 
 
 def _load(path: str) -> dict:
@@ -125,6 +129,8 @@ def _from_mmcls(path: str) -> dict:
     """Read a classifier's backbone."""
     checkpoint = _from_zoo(path, get_mmcls_models())
     weights = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
+        raise UserError(f'{path} has no state dict: name another checkpoint')
     start = 'backbone.'
     return dict(
         state_dict={k.removeprefix(start): w for k, w in weights.items() if k.startswith(start)}

@@ -13,7 +13,7 @@ from torch import Size, Tensor, nn
 from mmdwnet.errors import UserError
 from mmdwnet.models import dwnet, swin_mlp
 
-from .keys import differences, some
+from .keys import differences, is_plain, some
 
 # Parts of the authors' detectors and segmentors besides the backbone.
 _METHODS = {
@@ -50,7 +50,11 @@ def weights_of(checkpoint: Mapping, source: str) -> dict[str, Tensor]:
     """Find the state dict in a checkpoint: under `model` or `state_dict`, or at the top level."""
     parts = [checkpoint.get(key) for key in ('model', 'state_dict')]
     weights = next((part for part in parts if isinstance(part, dict)), checkpoint)
-    strange = [str(key) for key, value in weights.items() if not _is_plain(key, value)]
+    strange = [
+        str(key)
+        for key, value in weights.items()
+        if not isinstance(key, str) or not is_plain(value) or value.is_complex()
+    ]
     if strange or not weights:
         raise UserError(
             f'{source} has no state dict under model, state_dict or at its top level: '
@@ -105,16 +109,6 @@ def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         key.removeprefix('backbone.').replace('head.fc.', 'head.'): w for key, w in weights.items()
     }
-
-
-def _is_plain(key: object, value: object) -> bool:
-    return (
-        isinstance(key, str)
-        and isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == 'cpu'
-        and not (value.is_quantized or value.is_nested)
-    )
 
 
 def _classes(weights: Mapping[str, Tensor]) -> int | None:

@@ -8,6 +8,7 @@ What a file asks for beyond that is marked for the time of one reading, but as a
 import io
 import logging
 import pickletools
+import struct
 import tarfile
 import warnings
 import zipfile
@@ -22,6 +23,7 @@ from safetensors.torch import load_file
 from mmdwnet.errors import UserError
 
 from . import stand_ins
+from .costs import check_costs
 
 # What mmengine's checkpoints name: histories of losses, the numpy arrays in them, numpy's numbers.
 _MMENGINE: dict[str, Callable] = {
@@ -36,6 +38,8 @@ _MMENGINE: dict[str, Callable] = {
     'numpy._core.multiarray.scalar': stand_ins.number,
 }
 _PROGRAMS = {'nt', 'os', 'posix', 'sys'}  # modules of which no data names anything
+_ZIP_END = 2**16 + 22  # the longest end of a zip archive
+_LOCATOR = struct.Struct('<4sLQL')  # of the end for large archives
 _LEGACY_PICKLES = 5  # magic number, version, system, checkpoint, storages
 _MOST_STAND_INS = 100  # honest files need few
 _SHOWN = 10  # names in a message
@@ -121,9 +125,12 @@ def _read(
     try:
         if path.suffix == '.safetensors':
             return load_file(path)
+        pickles = _pickles(path, source)
         # More would be slow: the reader looks through all of them at every name.
-        names = _names(path, source)[:_MOST_STAND_INS]
-        with warnings.catch_warnings(), _safe_globals(stand_ins_for(names)):
+        names = _names(pickles)[:_MOST_STAND_INS]
+        given = stand_ins_for(names)
+        check_costs(pickles, path.stat().st_size, source)
+        with warnings.catch_warnings(), _safe_globals(given):
             warnings.simplefilter('ignore')  # of pickle protocols and the like
             read = stand_ins.replace(torch.load(path, map_location='cpu', weights_only=True))
     except UserError:
@@ -147,60 +154,86 @@ def _read(
     return read
 
 
-def _names(path: Path, source: str) -> list[str]:
-    """Return, sorted, what a file names that torch does not take for data."""
+def _pickles(path: Path, source: str) -> list[bytes]:
+    """Return the pickles in a file."""
     with path.open('rb') as file:
-        zipped = file.read(4) == b'PK\x03\x04'
-    if zipped:
-        _check_archive(path, source)
-    elif tarfile.is_tarfile(path):
-        # torch's own format of 2016 was one, too, which it cannot read as data.
-        raise UserError(f'{source} is a tar archive: unpack it, and name the checkpoint in it')
-    with _safe_globals({}):
-        return sorted(
-            torch.serialization.get_unsafe_globals_in_checkpoint(
-                path if zipped else _archive_of_names(path)
-            )
-        )
-
-
-def _check_archive(path: Path, source: str) -> None:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    if any(Path(entry.filename).name == 'constants.pkl' for entry in entries):
-        raise UserError(
-            f'{source} is a TorchScript program, which is not run: name a checkpoint that '
-            'torch.save wrote'
-        )
-    # A few of its bytes may stand for any number, more than there is memory.
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise UserError(
-            f'{source} is a compressed archive, which torch does not write: unpack it, and '
-            'name the checkpoint in it'
-        )
-
-
-def _archive_of_names(path: Path) -> io.BytesIO:
-    """Put the pickles of a file from before torch 1.6 into an archive without tensors.
-
-    Of such archives alone torch tells the names. It looks for them in the opcodes one by one, so
-    several pickles are as good as one.
-    """
-    pickles = b''
-    with path.open('rb') as file:
+        start = file.read(tarfile.BLOCKSIZE)
+        if start.startswith(b'PK\x03\x04'):
+            return _pickles_in_archive(path, source)
+        try:
+            tarfile.TarInfo.frombuf(start, 'utf-8', 'surrogateescape')
+        except tarfile.HeaderError:
+            pass
+        else:
+            # torch's own format of 2016 was one, too, which it cannot read as data.
+            raise UserError(f'{source} is a tar archive: unpack it, and name the checkpoint in it')
+        file.seek(0)
+        pickles = []
         for _ in range(_LEGACY_PICKLES):
-            start = file.tell()
+            begin = file.tell()
             for _ in pickletools.genops(file):  # runs nothing
                 pass
-            length = file.tell() - start
-            file.seek(start)
-            pickles += file.read(length).removesuffix(b'.')
+            length = file.tell() - begin
+            file.seek(begin)
+            pickles.append(file.read(length))
+        return pickles
+
+
+def _pickles_in_archive(path: Path, source: str) -> list[bytes]:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(Path(entry.filename).name == 'constants.pkl' for entry in entries):
+            raise UserError(
+                f'{source} is a TorchScript program, which is not run: name a checkpoint that '
+                'torch.save wrote'
+            )
+        # A few of its bytes may stand for any number, more than there is memory.
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise UserError(
+                f'{source} is a compressed archive, which torch does not write: unpack it, and '
+                'name the checkpoint in it'
+            )
+        # So may entries that share their bytes.
+        size = sum(max(entry.compress_size, entry.file_size) for entry in entries)
+        if size > path.stat().st_size or archive.start_dir != _directory(path):
+            raise ValueError('an archive with more in it than it has bytes, or with two contents')
+        # torch does not tell upper case from lower in them.
+        return [
+            archive.read(entry) for entry in entries if entry.filename.lower().endswith('data.pkl')
+        ]
+
+
+def _directory(path: Path) -> int:
+    """Return where the end of a zip archive says that its contents are listed.
+
+    torch looks for them there; Python looks before the end, wherever that is.
+    """
+    with path.open('rb') as file:
+        file.seek(max(0, path.stat().st_size - _ZIP_END))
+        end = file.read()
+        found = end.rindex(b'PK\x05\x06')
+        (offset,) = struct.unpack_from('<L', end, found + 16)
+        locator = end[:found][-_LOCATOR.size :]
+        if locator.startswith(b'PK\x06\x07'):
+            _, _, where, _ = _LOCATOR.unpack(locator)
+            file.seek(where)
+            (offset,) = struct.unpack_from('<Q', file.read(56), 48)
+    return offset
+
+
+def _names(pickles: list[bytes]) -> list[str]:
+    """Return, sorted, what pickles name that torch does not take for data.
+
+    torch tells it of archives alone. It looks for names in the opcodes one by one, so several
+    pickles are as good as one.
+    """
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, 'w') as writer:
-        writer.writestr('names/data.pkl', pickles + b'.')
+        writer.writestr('names/data.pkl', b''.join(p.removesuffix(b'.') for p in pickles) + b'.')
         writer.writestr('names/version', '3')
     archive.seek(0)
-    return archive
+    with _safe_globals({}):
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(archive))
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def _hash(file: Path) -> str:
 
 def _check_hash(file: Path, record: Path, source: str) -> None:
     """Refuse a file other than the one that was downloaded first, if one was."""
-    if record.is_file() and record.read_text().split()[:1] != [_hash(file)]:
+    if record.is_file() and record.read_text(errors='replace').split()[:1] != [_hash(file)]:
         raise UserError(
             f'{source} is not the file that was downloaded first, whose SHA-256 is in {record}: '
             'find out why it changed, and delete the file and the record to accept a new one'

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from mmdwnet.apis.building import build_model, resolve
-from mmdwnet.checkpoints.loading import load
+from mmdwnet.checkpoints.latest import training_meta
 from mmdwnet.engine.loaders import CheckedLoader, checked, leave_out_bad
 from mmdwnet.errors import UserError
 from mmdwnet.models.mixers import DynamicMixer
@@ -150,7 +150,16 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
                     loader.end_workers()
 
         def load_or_resume(self) -> None:
-            super().load_or_resume()
+            try:
+                super().load_or_resume()
+            except Exception as error:  # mmengine trusts a checkpoint's parts to be its own
+                if not self._resume or isinstance(error, UserError):
+                    raise
+                raise UserError(
+                    f'training cannot be resumed from {self._load_from}, which has the weights of '
+                    f'the model, but not the rest: {type(error).__name__}; start a training from '
+                    'it by --cfg-options load_from=... instead'
+                ) from error
             read.clear()
 
     return PreparedRunner.from_cfg(cfg)
@@ -158,8 +167,8 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
 
 def _resumed_seed(cfg: Config) -> int | None:
     """Return the seed of the training that a config resumes, if any."""
-    meta = load(cfg.load_from).get('meta', {}) if cfg.get('resume') else {}
-    return meta.get('seed')
+    meta = training_meta(cfg.load_from) if cfg.get('resume') else None
+    return meta.get('seed') if meta else None
 
 
 def check_last_batch(runner: Runner, model: nn.Module) -> None:

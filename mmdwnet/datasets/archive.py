@@ -4,6 +4,7 @@ Nothing is extracted, so no path in an archive can lead out of it.
 """
 
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -17,6 +18,10 @@ from mmengine.fileio import BaseStorageBackend, register_backend
 
 from mmdwnet.errors import UserError
 
+# A deflated file may be as large as this, and more only if it is not packed much tighter.
+_LARGE, _RATIO = 2**24, 200
+_LARGEST = 2**40  # of any file, so that sums fit into 64 bits
+_PART = 2**12  # names that are looked up at once
 _HEADER = struct.Struct('<26x2H')  # before each file; ends with the lengths of its path and extras
 _LOCATION = np.dtype(
     [('offset', 'i8'), ('packed_size', 'i8'), ('size', 'i8'), ('crc', 'u4'), ('method', 'u2')]
@@ -138,16 +143,30 @@ class ZipArchive:
         """Return the rows of files in the table, -1 for each missing file."""
         if not len(self._names):
             return np.full(len(names), -1)
-        wanted = np.array([name.encode() for name in names], dtype=np.bytes_)
-        rows = np.searchsorted(self._names, wanted).clip(max=len(self._names) - 1)
-        return np.where(self._names[rows] == wanted, rows, -1)
+        # Longer names, cut where they differ from all that are there, take no more memory.
+        dtype = f'S{self._names.itemsize + 1}'
+        found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+        for start in range(0, len(names), _PART):
+            part = [name.encode() for name in names[start : start + _PART]]
+            wanted = np.array(part, dtype=dtype)
+            rows = np.searchsorted(self._names, wanted).clip(max=len(self._names) - 1)
+            found.append(np.where(self._names[rows] == wanted, rows, -1))
+        return np.concatenate(found)
 
     def _read(self, row: int) -> bytes:
         offset, packed_size, size, crc, method = self._table[row].tolist()
+        stored = method == zipfile.ZIP_STORED
+        if not stored and size > _LARGE and size > _RATIO * packed_size:
+            raise UserError(
+                f'{self._names[row].decode()} in the archive {self.path} would be {size / 1e9:.3g} '
+                f'GB, made of {packed_size} bytes, so it is not read: pack it again with zip -0'
+            )
         try:
+            if stored and packed_size != size:
+                raise zlib.error('a stored file of two sizes')
             lengths = _HEADER.unpack(self._read_at(offset, _HEADER.size))
             content = self._read_at(offset + _HEADER.size + sum(lengths), packed_size)
-            if method == zipfile.ZIP_DEFLATED:  # at most as much as is announced, and one byte
+            if not stored:  # at most as much as is announced, and one byte
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
             damaged = len(content) != size or zlib.crc32(content) != crc
         except (OSError, struct.error, zlib.error):
@@ -169,18 +188,30 @@ class ZipArchive:
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
         size = self.stamp[0]
         for info in infos:
-            encrypted = info.flag_bits & 1
-            if encrypted or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise UserError(
-                    f'the archive {self.path} cannot be read: {info.filename} in it is '
-                    f'{"encrypted" if encrypted else "neither stored nor deflated"}; pack it '
-                    'again with zip -0'
-                )
-            if info.header_offset + info.compress_size > size:
+            if info.flag_bits & 1:
+                kind = 'encrypted'
+            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                kind = 'neither stored nor deflated'
+            elif stat.S_ISLNK(info.external_attr >> 16):
+                kind = 'a link'
+            elif info.header_offset + info.compress_size > size or info.file_size > _LARGEST:
                 raise UserError(
                     f'the archive {self.path} is broken: {info.filename} would lie beyond its end; '
                     'copy or download it again'
                 )
+            else:
+                continue
+            raise UserError(
+                f'the archive {self.path} cannot be read: {info.filename} in it is {kind}; pack it '
+                'again with zip -0'
+            )
+        longest = max((len(info.filename.encode()) for info in infos), default=0)
+        # The paths are kept at the length of the longest.
+        if sum(info.compress_size for info in infos) > size or len(infos) * longest > 16 * size:
+            raise UserError(
+                f'the archive {self.path} is broken: its files would take more room than it has; '
+                'copy or download it again'
+            )
 
     def _open(self) -> None:
         self._file = open(self.path, 'rb', buffering=0)  # noqa: SIM115  # for the archive's life

@@ -13,7 +13,7 @@ from mmdwnet.errors import UserError
 from .archive import open_archive
 
 CACHES = ('none', 'part', 'full')
-_LINE = re.compile('([^\\t\\n]+)\\t([0-9]{1,9})\\n?')
+_LINE = re.compile('([^\\t\\n\\0]{1,4096})\\t([0-9]{1,9})\\n?')
 
 
 @DATASETS.register_module()

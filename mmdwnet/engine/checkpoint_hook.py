@@ -69,10 +69,10 @@ class ResumableCheckpointHook(CheckpointHook):
         if folder != runner.work_dir:
             folder = backend.join_path(folder, os.path.basename(runner.work_dir.rstrip(os.sep)))
         info = runner.message_hub.runtime_info
+        # In this folder and in no other, as what a checkpoint names is removed in time.
         for key in [key for key in info if key.startswith('best_ckpt')]:
             moved = backend.join_path(folder, os.path.basename(info[key]))
-            if backend.isfile(moved):
-                runner.message_hub.update_info(key, moved)
+            runner.message_hub.update_info(key, moved)
         super().before_train(runner)
         if runner.iter > 0:
             self._go_to_place(runner)
@@ -170,7 +170,7 @@ class ResumableCheckpointHook(CheckpointHook):
         hub, kept = runner.message_hub, list(self.keep_ckpt_ids)
         info = hub.runtime_info
         before = dict(info)
-        replaced = [info.pop('stopgap')] if 'stopgap' in info else []
+        replaced = [os.path.basename(info.pop('stopgap'))] if 'stopgap' in info else []
         if stopgap:
             hub.update_info('stopgap', name)
         if step is not None and self.max_keep_ckpts > 0:
@@ -209,7 +209,10 @@ class ResumableCheckpointHook(CheckpointHook):
         self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts if self.max_keep_ckpts > 0 else None)
         if is_main_process():
             for old in replaced:
-                _remove(self.file_backend, self.file_backend.join_path(self.out_dir, old))
+                _remove(
+                    self.file_backend,
+                    self.file_backend.join_path(self.out_dir, os.path.basename(old)),
+                )
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Save the best checkpoint, then remove the one before it."""

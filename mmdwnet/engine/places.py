@@ -52,7 +52,7 @@ def left(batches: BatchSampler, stretches: Sequence[Stretch]) -> BatchSampler:
         batches: The batches that it would take of all. Must be `divisible`.
         stretches: What has been trained on, in order.
     """
-    for stretch in stretches:
+    for stretch in filter(lambda each: each.batches, stretches):
         done: Counter = Counter()
         for rank in range(stretch.processes):
             theirs = _with(batches, _of(batches.sampler, rank, stretch.processes))

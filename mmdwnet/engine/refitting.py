@@ -4,8 +4,10 @@ from typing import Any
 
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from .loops import Resumable
 from .places import Stretch
 
+_MOST_PROCESSES = 2**16
 # What changes in a schedule while it runs.
 _CHANGING = {
     *('last_step', '_global_step', '_last_value', 'base_values'),
@@ -33,6 +35,7 @@ def refit(checkpoint: dict, runner: Runner) -> None:
         runner: The Runner that goes on.
     """
     meta, loop = checkpoint['meta'], runner.train_loop
+    _check(meta, loop)
     written, now = Stretch(**meta['place']['stretches'][-1]), loop.stretches[-1]
     factor = _scale(runner) / meta['place']['lr_scale']
     _scale_rates(checkpoint, factor)
@@ -51,6 +54,22 @@ def refit(checkpoint: dict, runner: Runner) -> None:
         f'step takes {now.images} images instead of {written.images}; the learning rate is {rates}'
         + (f', {factor:.3g} times what it was' if factor != 1 else '; --auto-scale-lr would fit it')
     )
+
+
+def _check(meta: dict, loop: Resumable) -> None:
+    """Raise a ValueError if a place is none that a training can have come to."""
+    stretches = [Stretch(**stretch) for stretch in meta['place']['stretches']]
+    seen = sum(each.images * each.batches for each in stretches)
+    data: Any = loop.dataloader.dataset
+    whole = len(data)
+    if (
+        not all(type(number) is int for each in stretches for number in vars(each).values())
+        or not all(0 < each.processes <= _MOST_PROCESSES for each in stretches)
+        or not all(each.batch_size > 0 and each.batches >= 0 for each in stretches)
+        or (isinstance(loop, EpochBasedTrainLoop) and seen > whole + stretches[-1].images)
+        or (sum(each.batches for each in stretches) > max(meta['iter'], whole))
+    ):
+        raise ValueError(f'no place in a training: {stretches}')
 
 
 def _scale(runner: Runner) -> float:

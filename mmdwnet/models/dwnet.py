@@ -5,6 +5,7 @@ ICLR 2022, https://arxiv.org/abs/2106.04263. Parameters keep the names of the au
 its weights load unchanged.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from .feed_forward import FeedForward, PositionwiseConv2d
 from .maps import NormLayer, pad_to_multiple
 from .mixers import MIXERS
 from .recompute import chain
-from .swin_design import NUM_STAGES, SwinDesign, drop_path_layer
+from .swin_design import NUM_STAGES, SwinDesign, as_tuple, drop_path_layer, is_count
 
 ARCHITECTURES: dict[str, dict] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2)),
@@ -155,11 +156,11 @@ class DWNet(SwinDesign):
     ) -> None:
         super().__init__(arch, ARCHITECTURES, in_channels, out_indices, drop_path_rate, with_cp)
         embed_dims = self.arch['embed_dims']
-        if not isinstance(embed_dims, int) or embed_dims < 4 or embed_dims % 4:
+        if not is_count(embed_dims) or embed_dims % 4:
             raise UserError(f'DWNet got embed_dims={embed_dims!r}: give a positive multiple of 4')
-        if isinstance(mixer, str) and mixer not in MIXERS:
+        if mixer not in MIXERS if isinstance(mixer, str) else not callable(mixer):
             raise UserError(f'DWNet has no mixer {mixer!r}: choose one of {sorted(MIXERS)}')
-        if mlp_ratio <= 0:
+        if not isinstance(mlp_ratio, int | float) or not 0 < mlp_ratio < math.inf:
             raise UserError(f'DWNet got mlp_ratio={mlp_ratio!r}: give a positive number')
         self.mixer = MIXERS[mixer] if isinstance(mixer, str) else mixer
         self.window_sizes = _parse_window_size(window_size)
@@ -186,9 +187,9 @@ class DWNet(SwinDesign):
 
 def _parse_window_size(window_size: int | Sequence[int]) -> tuple[int, ...]:
     """Return the kernel size of each stage."""
-    sizes = (window_size,) * NUM_STAGES if isinstance(window_size, int) else tuple(window_size)
-    if len(sizes) != NUM_STAGES or any(
-        size not in range(MIN_KERNEL, MAX_KERNEL + 1, 2) for size in sizes
+    sizes = as_tuple(window_size) * (NUM_STAGES if isinstance(window_size, int) else 1)
+    if len(sizes) != NUM_STAGES or not all(
+        isinstance(size, int) and size in range(MIN_KERNEL, MAX_KERNEL + 1, 2) for size in sizes
     ):
         raise UserError(
             f'DWNet got window_size={window_size!r}, but a window is centered on a position: give '

@@ -141,7 +141,7 @@ class InhomogeneousMixer(nn.Module):
         self, channels: int, kernel_size: int, norm_layer: NormLayer, groups: int = 32
     ) -> None:
         super().__init__()
-        if groups < 1 or channels % groups:
+        if not isinstance(groups, int) or groups < 1 or channels % groups:
             raise UserError(
                 f'the inhomogeneous mixer shares kernels within {groups} groups of channels, which '
                 f'{channels} channels cannot form: give an embed_dims divisible by {groups}'

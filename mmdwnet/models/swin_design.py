@@ -118,9 +118,9 @@ class SwinDesign(nn.Module):
         owner = type(self).__name__
         self.arch = _parse_arch(owner, arch, named)
         self.out_indices = _parse_out_indices(owner, out_indices)
-        if not isinstance(in_channels, int) or in_channels < 1:
+        if not is_count(in_channels):
             raise UserError(f'{owner} got in_channels={in_channels!r}: give a positive integer')
-        if not 0 <= drop_path_rate < 1:
+        if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
             raise UserError(f'{owner} got drop_path_rate={drop_path_rate!r}: give 0 <= rate < 1')
         if with_cp not in (False, True, 'selective'):
             raise UserError(f"{owner} got with_cp={with_cp!r}: give False, True or 'selective'")
@@ -206,6 +206,16 @@ def drop_path_layer(rate: float) -> nn.Module:
     return StochasticDepth(rate, 'row') if rate else nn.Identity()
 
 
+def is_count(value: object) -> bool:
+    """Return whether a value is a positive integer."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def as_tuple(value: object) -> tuple:
+    """Return a list or tuple as a tuple, and anything else as the only element of one."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def _initialize(module: nn.Module) -> None:
     """Initialize linear layers, including Conv1d, which is linear over its channels."""
     if isinstance(module, nn.Linear | nn.Conv1d):
@@ -220,7 +230,7 @@ def _parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict]) -> dict
     example = next(iter(named.values()))
     *first, last = example
     keys = f'{", ".join(first)} and {last}'
-    if isinstance(arch, str) and arch not in named:
+    if not isinstance(arch, dict) and (not isinstance(arch, str) or arch not in named):
         raise UserError(
             f'{owner} has no arch {arch!r}: choose one of {sorted(named)}, or give a dict with '
             f'{keys}'
@@ -229,11 +239,11 @@ def _parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict]) -> dict
     if set(numbers) != set(example):
         shown = ', '.join(f'{key}={value}' for key, value in example.items())
         raise UserError(
-            f'{owner} got an arch with the keys {sorted(numbers)}: give {keys}, such as '
+            f'{owner} got an arch with the keys {sorted(numbers, key=str)}: give {keys}, such as '
             f'dict({shown})'
         )
-    depths = tuple(numbers['depths'])
-    if len(depths) != NUM_STAGES or not all(isinstance(d, int) and d > 0 for d in depths):
+    depths = as_tuple(numbers['depths'])
+    if len(depths) != NUM_STAGES or not all(map(is_count, depths)):
         raise UserError(
             f'{owner} got depths={depths}: give the number of blocks, at least 1, for each of the '
             f'{NUM_STAGES} stages'
@@ -243,8 +253,9 @@ def _parse_arch(owner: str, arch: str | dict, named: Mapping[str, dict]) -> dict
 
 def _parse_out_indices(owner: str, out_indices: int | Sequence[int]) -> tuple[int, ...]:
     """Return `out_indices` as a sorted tuple of stages from 0 to 3."""
-    given = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    indices = tuple(i + NUM_STAGES if i < 0 else i for i in given)
+    given = as_tuple(out_indices)
+    whole = all(isinstance(i, int) for i in given)
+    indices = tuple(i + NUM_STAGES if i < 0 else i for i in given) if whole else ()
     if not indices or indices != tuple(sorted(set(indices) & set(range(NUM_STAGES)))):
         raise UserError(
             f'{owner} got out_indices={given}: give stages from 0 to {NUM_STAGES - 1}, each once '

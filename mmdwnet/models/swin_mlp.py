@@ -16,7 +16,14 @@ from mmdwnet.errors import UserError
 from .feed_forward import FeedForward
 from .maps import LayerNorm2d, NormLayer, missing, nchw, nhwc
 from .recompute import chain
-from .swin_design import NUM_STAGES, PATCH_SIZE, SwinDesign, drop_path_layer
+from .swin_design import (
+    NUM_STAGES,
+    PATCH_SIZE,
+    SwinDesign,
+    as_tuple,
+    drop_path_layer,
+    is_count,
+)
 
 TINY = dict(embed_dims=96, depths=(2, 2, 6, 2))
 ARCHITECTURES: dict[str, dict] = {  # cN: N channels per head
@@ -134,12 +141,12 @@ class SwinMLP(SwinDesign):
     ) -> None:
         super().__init__(arch, ARCHITECTURES, in_channels, out_indices, drop_path_rate, with_cp)
         embed_dims, window_size = self.arch['embed_dims'], self.arch['window_size']
-        self.num_heads = tuple(self.arch['num_heads'])
+        self.num_heads = as_tuple(self.arch['num_heads'])
         for key, value in dict(embed_dims=embed_dims, window_size=window_size).items():
-            if not isinstance(value, int) or value < 1:
+            if not is_count(value):
                 raise UserError(f'SwinMLP got {key}={value!r}: give a positive integer')
         if len(self.num_heads) != NUM_STAGES or not all(
-            isinstance(heads, int) and heads > 0 and embed_dims * 2**i % heads == 0
+            is_count(heads) and embed_dims * 2**i % heads == 0
             for i, heads in enumerate(self.num_heads)
         ):
             raise UserError(
@@ -148,7 +155,7 @@ class SwinMLP(SwinDesign):
             )
         if img_size is None:
             img_size = PATCH_SIZE * 2 ** (NUM_STAGES - 1) * window_size
-        if not isinstance(img_size, int) or img_size < 1:
+        if not is_count(img_size):
             raise UserError(f'SwinMLP got img_size={img_size!r}: give the side of square images')
         self.img_size = img_size
         self.build(norm_layer)

@@ -37,6 +37,11 @@ def test_other_records(folder, record):
     assert find_latest(str(folder))[0] == f'{folder}/epoch_3.pth'
 
 
+def test_a_record_that_is_not_text(folder):
+    (folder / 'last_checkpoint').write_bytes(b'\xff\xfe\x00')
+    assert find_latest(str(folder))[0] == f'{folder}/epoch_3.pth'
+
+
 @pytest.mark.parametrize('size', [0, 100, -100])
 def test_damaged_ones_are_passed_over(folder, size):
     for epoch in (2, 3):

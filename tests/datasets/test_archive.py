@@ -1,10 +1,12 @@
 import copy
+import io
 import multiprocessing
 import os
 import pickle
 import random
 import re
 import resource
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ from mmengine import fileio
 
 from mmdwnet.datasets.archive import ZipArchive, open_archive
 from mmdwnet.errors import UserError
+
+from ..bounds import in_child
 
 CONTENTS = {
     'n0/a.JPEG': b'first',
@@ -191,3 +195,153 @@ def test_damage_is_never_taken_for_content(tmp_path: Path):
         except UserError:
             refused += 1
     assert refused > 150
+
+
+def changed(content: bytes, offset: int, form: str, *values: int, last: bool = True) -> bytes:
+    """An archive with other values in the last entry of its contents, or in its end."""
+    made = bytearray(content)
+    struct.pack_into(form, made, made.rindex(b'PK\1\2' if last else b'PK\5\6') + offset, *values)
+    return bytes(made)
+
+
+def shared(content: bytes, count: int, name: str = '') -> bytes:
+    """An archive with many more entries for the bytes of its last one."""
+    start, end = content.rindex(b'PK\1\2'), content.rindex(b'PK\5\6')
+    (first,) = struct.unpack_from('<L', content, end + 16)
+    fixed = content[start : start + 46]
+    entries = content[first:end]
+    for i in range(count):
+        path = f'{i:06}{name if i == 0 else ""}'.encode()
+        entries += fixed[:28] + struct.pack('<3H', len(path), 0, 0) + fixed[34:] + path
+    made = content[:first] + entries + content[end:]
+    number = entries.count(b'PK\1\2') % 2**16
+    return changed(made, 8, '<2H2L', number, number, len(entries), first, last=False)
+
+
+def zip64(content: bytes, size: int) -> bytes:
+    """An archive whose last file has a size of 64 bits."""
+    start, end = content.rindex(b'PK\1\2'), content.rindex(b'PK\5\6')
+    extra = struct.pack('<2HQ', 1, 8, size)
+    made = bytearray(content[:end] + extra + content[end:])
+    struct.pack_into('<L', made, start + 24, 2**32 - 1)
+    struct.pack_into('<H', made, start + 30, len(extra))
+    (length,) = struct.unpack_from('<L', content, end + 12)
+    return changed(bytes(made), 12, '<L', length + len(extra), last=False)
+
+
+LINK = zipfile.ZipInfo('link')
+LINK.external_attr = 0o120777 << 16
+BOMB = {'bomb': bytes(10**9)}
+SMALL = {'a': b'1' * 1000, 'b': b'2' * 1000}
+# What is done to an archive of `SMALL`, and what is said of it.
+HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    'a bomb': (
+        lambda _: packed(BOMB, zipfile.ZIP_DEFLATED),
+        'bomb in the archive .* would be 1 GB',
+    ),
+    'a bomb of bombs': (
+        lambda _: shared(packed({'b': bytes(10**6)}, zipfile.ZIP_DEFLATED), 10_000),
+        'would take more room than it has',
+    ),
+    'files that share their bytes': (
+        lambda content: shared(content, 10_000),
+        'would take more room than it has',
+    ),
+    'one long path among many': (
+        lambda content: shared(changed(content, 20, '<2L', 0, 0), 20_000, 'x' * 60_000),
+        'would take more room than it has',
+    ),
+    'a link': (lambda _: packed({LINK: b'/etc/passwd'}), 'link in it is a link'),
+    'an encrypted file': (lambda content: changed(content, 8, '<H', 1), 'b in it is encrypted'),
+    'a file larger than its bytes': (lambda content: changed(content, 24, '<L', 2**31), 'damaged'),
+    'a file smaller than its bytes': (lambda content: changed(content, 24, '<L', 1), 'damaged'),
+    'a file with more bytes than the archive': (
+        lambda content: changed(content, 20, '<L', 2**31),
+        'beyond its end',
+    ),
+    'a file beyond the archive': (
+        lambda content: changed(content, 42, '<L', 2**31),
+        'beyond its end',
+    ),
+    'a file in the middle of another': (
+        lambda content: changed(content, 42, '<L', 40),
+        'damaged',
+    ),
+    'a file of 2**64 bytes': (lambda content: zip64(content, 2**64 - 1), 'beyond its end'),
+    'a file of 2**62 bytes': (lambda content: zip64(content, 2**62), 'beyond its end'),
+    'a large file without its size': (
+        lambda content: changed(content, 24, '<L', 2**32 - 1),
+        'b in it is damaged',
+    ),
+    'a name that is not UTF-8': (
+        lambda content: changed(content, 8, '<H', 2**11)[:-23] + b'\xff' + content[-22:],
+        'is broken or is not a zip archive',
+    ),
+    'contents beyond the archive': (
+        lambda content: changed(content, 16, '<L', 2**31, last=False),
+        'a in it is damaged',
+    ),
+    'contents larger than the archive': (
+        lambda content: changed(content, 12, '<L', 2**31, last=False),
+        'is broken or is not a zip archive',
+    ),
+    'data behind the archive': (
+        lambda content: content + bytes(2**17),
+        'is broken or is not a zip archive',
+    ),
+}
+
+
+def packed(contents: dict, method: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', method) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content, compresslevel=1)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('kind', HOSTILE)
+def test_hostile_archives_are_refused(tmp_path: Path, kind: str):
+    path = tmp_path / 'x.zip'
+    change, wanted = HOSTILE[kind]
+    path.write_bytes(change(packed(SMALL)))
+
+    def read() -> str:
+        try:
+            archive = ZipArchive(path)
+            for name in ('a', 'b', 'bomb'):
+                if archive.has([name])[0]:
+                    archive.read(name)
+                    archive.cache([name])
+        except UserError as error:
+            return str(error)
+        return 'everything was read'
+
+    outcome = in_child(read)
+    assert re.search(wanted, str(outcome.said)), outcome
+    assert str(path) in outcome.said and '\n' not in outcome.said
+    assert outcome.bytes < 2**28 and outcome.seconds < 5, outcome
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_that_lead_out_or_are_odd_are_only_names(tmp_path: Path):
+    names = ['../../up', '/etc/absolute', 'C:\\x', '..\\up', 'a\tb', 'a\rb', 'x' * 60_000]
+    archive = ZipArchive(make(tmp_path / 'x.zip', {name: name.encode() for name in names}))
+    assert [archive.read(name).decode() for name in names] == names
+    assert not archive.has([f'{name}x' for name in names]).any()
+    assert sorted(tmp_path.rglob('*')) == [tmp_path / 'x.zip']
+
+
+@pytest.mark.parametrize('other', ['b', 'b' * 60_000])
+def test_long_names_take_no_memory(tmp_path: Path, other: str):
+    archive = ZipArchive(make(tmp_path / 'x.zip', {'a': b'1', other: b'2'}))
+    names = ['a', 'a' * 10**6, *[str(i) for i in range(20_000)]]
+    outcome = in_child(lambda: archive.has(names).tolist())
+    assert outcome.said == [True, *[False] * (len(names) - 1)]
+    assert outcome.bytes < 2**29, outcome
+
+
+def test_tightly_packed_files_are_read(tmp_path: Path):
+    contents = {'map.npy': bytes(2**24), 'text': b'word ' * 10**6}
+    archive = ZipArchive(make(tmp_path / 'x.zip', contents, zipfile.ZIP_DEFLATED))
+    assert {name: archive.read(name) for name in contents} == contents

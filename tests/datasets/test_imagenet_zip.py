@@ -188,6 +188,8 @@ def test_options_mean_what_they_mean_in_mmpretrain(archives: Path):
         ('n00000000/train_0.JPEG\t\u0663\n', 'is not path-inside-zip<TAB>label'),
         ('n00000000/train_0.JPEG\t1\t2\n', 'is not path-inside-zip<TAB>label'),
         (f'n00000000/train_0.JPEG\t{"9" * 5000}\n', 'is not path-inside-zip<TAB>label'),
+        ('n00000000/train_0.JPEG\0\t1\n', 'is not path-inside-zip<TAB>label'),
+        (f'{"a" * 10**6}\t1\n', "a' is not path-inside-zip<TAB>label"),
         ('\t1\n', 'is not path-inside-zip<TAB>label'),
         ('\n', 'is not path-inside-zip<TAB>label'),
         ('n00000000/train_0.JPEG\t1000\n', 'the label 1000 is not in 0 to 999'),

@@ -95,6 +95,20 @@ def test_the_best_checkpoint_outlives_one_that_cannot_be_written(run, tmp_path: 
     assert first not in set((tmp_path / 'work').glob('best_*.pth'))
 
 
+def test_what_a_checkpoint_names_elsewhere_is_not_removed(run, tmp_path: Path):
+    best = ('default_hooks.checkpoint.save_best=accuracy/top1',)
+    assert run('work', changes=(*best, 'train_cfg.max_epochs=1')) == 0
+    checkpoint = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)
+    (tmp_path / 'mine').write_text('precious')
+    checkpoint['message_hub']['runtime_info'] |= dict(
+        stopgap=f'{tmp_path}/mine', best_ckpt=f'{tmp_path}/mine', best_score=-1.0
+    )
+    torch.save(checkpoint, tmp_path / 'work/epoch_1.pth')
+    assert run('work', '--resume', changes=(*best, 'train_cfg.max_epochs=2')) == 0
+    assert 'epoch_2.pth' in names(tmp_path / 'work')
+    assert (tmp_path / 'mine').read_text() == 'precious'
+
+
 def test_a_moved_work_dir_resumes_from_itself(run, tmp_path: Path):
     assert run('before', changes=('train_cfg.max_epochs=2',)) == 0
     shutil.move(tmp_path / 'before', tmp_path / 'after')

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,8 +150,9 @@ def wait(children: list[int], seconds: float) -> bool:
 def kill(children: list[int]) -> None:
     """Kill processes and their workers."""
     for child in children:
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with suppress(ProcessLookupError, ChildProcessError):  # if it has ended
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def harm(task: str, folder: Path, kills: int, processes: int, workers: list[int], seed: int) -> int:
