@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from traceback import walk_tb
+from typing import Any
 
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmengine.model import BaseModule
@@ -15,6 +17,9 @@ from .errors import UserError
 from .models import mixers
 from .models.maps import LayerNorm2d, NormLayer
 from .models.swin_design import NUM_STAGES
+
+# Whose errors about a config mean that the config is wrong.
+_LIBRARIES = ('mmcv', 'mmengine', 'torch')
 
 MIXERS = Registry('mixer', parent=MODELS, scope='mmdwnet')
 for _name, _mixer in mixers.MIXERS.items():
@@ -237,24 +242,25 @@ def _find_mixer(mixer: str | dict) -> Callable[..., nn.Module]:
 
 def _act_layer(act_cfg: dict) -> Callable[[], nn.Module]:
     """Return the callable that builds the activation of a config."""
+    return partial(_build, 'act_cfg', act_cfg, build_activation_layer)
 
-    def make() -> nn.Module:
-        try:
-            return build_activation_layer(act_cfg)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f'act_cfg={act_cfg!r} cannot be built: {error}') from error
 
-    return make
+def _build(key: str, cfg: dict, build: Callable[..., Any], *args: Any) -> Any:
+    """Build a layer from a config, which may be at fault."""
+    try:
+        return build(cfg, *args)
+    except (KeyError, TypeError, ValueError) as error:
+        frames = [frame.f_globals['__name__'] for frame, _ in walk_tb(error.__traceback__)]
+        if not {name.partition('.')[0] for name in frames} <= {'mmdwnet', *_LIBRARIES}:
+            raise  # a fault in somebody's own layer
+        raise UserError(f'{key}={cfg!r} cannot be built: {error}') from error
 
 
 def _norm_layer(norm_cfg: dict) -> NormLayer:
     """Return the callable that builds the norm layer of a config."""
 
     def make(channels: int) -> nn.Module:
-        try:
-            norm = build_norm_layer(norm_cfg, channels)[1]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f'norm_cfg={norm_cfg!r} cannot be built: {error}') from error
+        norm = _build('norm_cfg', norm_cfg, build_norm_layer, channels)[1]
         if type(norm) is nn.LayerNorm:
             # nn.LayerNorm would normalize over the width instead of the channels.
             by_position = LayerNorm2d(channels, norm.eps, norm.elementwise_affine)

@@ -169,3 +169,16 @@ def test_networks_are_the_backbones():
 def test_what_is_of_another_type(options, sentence):
     with pytest.raises(UserError, match=sentence):
         nano(**options) if 'arch' not in options else DWNet(**options)
+
+
+def test_a_fault_in_a_layer_of_ones_own_is_not_taken_for_the_configs():
+    @MODELS.register_module(force=True)
+    class FaultyNorm(nn.Module):
+        _abbr_ = 'norm'
+
+        def __init__(self, channels: int, eps: float = 1e-5) -> None:
+            super().__init__()
+            raise KeyError('mine')
+
+    with pytest.raises(KeyError, match='mine'):
+        DWNet('nano', norm_cfg=dict(type='FaultyNorm'))
