@@ -16,6 +16,8 @@ from typing import Any
 from mmdwnet.errors import UserError
 
 _MOST_PER_BYTE, _MOST_ANYWAY = 16, 2**25  # honest files need about 1 for each of their bytes
+# A tensor of one number repeated is valid, and weights of zeros are often kept as such.
+_ELEMENTS_PER_OBJECT = 4
 _DEEPEST = 500  # hashing goes down in C, without a limit of its own
 _MOST_DIMENSIONS = 64  # of torch's
 _INFINITE = 2**62
@@ -157,7 +159,7 @@ class _Account:
             raise self._refusal()
         weight = arguments.weight
         if re.fullmatch(r'torch\._utils\._rebuild_(q?tensor|tensor_v\d)', name.path):
-            weight = _elements(given[2].value)
+            weight = _elements(given[2].value) // _ELEMENTS_PER_OBJECT
         made = _Made(weight, arguments.depth)
         self._pay(made)
         return made
