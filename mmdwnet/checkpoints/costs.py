@@ -140,7 +140,8 @@ class _Account:
             owner.odd += odd
             owner.depth = max(owner.depth, key.depth)
             if name.startswith('SETITEM'):
-                self._pay(key, _Made(owner.odd * odd))
+                # Keys of one hash are compared with each other.
+                self._pay(key, _Made(owner.odd * odd * key.weight))
 
     def _call(self, function: _Made, arguments: _Made) -> _Made:
         """Pay for a call; return what it makes."""
@@ -149,7 +150,7 @@ class _Account:
             raise ValueError('a call of what is not a function')
         if name.path == 'torch._tensor._rebuild_from_type_v2':
             return self._call(given[0], given[2])
-        self._pay(arguments, *given, *(_Made(thing.odd**2) for thing in given))
+        self._pay(arguments, *given, *(_Made(thing.odd * thing.weight) for thing in given))
         if _ALLOCATES.fullmatch(name.path):
             raise self._refusal()
         if name.path in ('_codecs.encode', 'builtins.bytearray') and not (
