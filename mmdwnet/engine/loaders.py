@@ -38,6 +38,7 @@ class CheckedLoader(DataLoader):
         self.classes = classes
         self.left_out: list[str] = []
         self._running: Generator | None = None
+        self._reports = 0
         self._seen = 0
         self._replaced = 0
         self._faults: dict[str, None] = {}  # in the order in which they were met
@@ -74,7 +75,7 @@ class CheckedLoader(DataLoader):
         """Log what was replaced since the last report, or left out, in all processes."""
         if self.left_out:
             count = len(self.left_out) + len(self.dataset)
-            _tell(
+            self._tell(
                 f'{len(self.left_out)} of {count} samples are left out of the scores', self.left_out
             )
         if self.replace and self._seen:
@@ -83,7 +84,16 @@ class CheckedLoader(DataLoader):
             faults = {fault: None for *_, own in found for fault in own}
             self._seen, self._replaced, self._faults = 0, 0, {}
             if replaced:
-                _tell(f'{replaced} of {seen} samples were bad and replaced by others', [*faults])
+                self._tell(
+                    f'{replaced} of {seen} samples were bad and replaced by others', [*faults]
+                )
+
+    def _tell(self, what: str, faults: list[str]) -> None:
+        self._reports += 1
+        more = f'; and {len(faults) - _TOLD} more' if len(faults) > _TOLD else ''
+        # The number, as mmengine's logger drops a warning that it has given before.
+        told = f'{what}: {"; ".join(faults[:_TOLD])}{more} (report {self._reports} of this run)'
+        print_log(told, 'current', logging.WARNING)
 
     def scan(self) -> dict[int, str]:
         """Read all samples once; return index and fault of the bad ones, in all processes."""
@@ -148,8 +158,3 @@ def leave_out_bad(loop: BaseLoop, build: Callable[[Kept], DataLoader]) -> None:
         # mmdet's CocoMetric would count what it is not shown as missed.
         if getattr(metric, 'img_ids', ()) is None:
             metric.img_ids = [dataset.get_data_info(index)['img_id'] for index in kept]
-
-
-def _tell(what: str, faults: list[str]) -> None:
-    more = f'; and {len(faults) - _TOLD} more' if len(faults) > _TOLD else ''
-    print_log(f'{what}: {"; ".join(faults[:_TOLD])}{more}', 'current', logging.WARNING)

@@ -71,7 +71,7 @@ def run(
         if task == 'det':
             annotations = tmp_path / 'annotations' / 'instances_val2017.json'
             options += [f'{split}_evaluator.ann_file={annotations}' for split in ('val', 'test')]
-        work_dir = tmp_path / 'work'
+        work_dir = tmp_path / 'runs' / command  # runs of the same second would share a log
         capsys.readouterr()
         code = COMMANDS[command](
             [CONFIG[task], *args, '--work-dir', str(work_dir), '--cfg-options', *options, *changes]
@@ -110,6 +110,14 @@ def test_all_kinds_together_are_skipped_and_counted(run, tmp_path: Path, task: s
     code, stderr, log = run('test', task, str(newest(tmp_path)), workers=workers, changes=changes)
     assert code == 0, stderr
     assert len(warnings(log, f'{bad} of {samples} samples are left out of the scores')) == 1
+
+
+def test_the_same_is_told_after_each_epoch(run, tmp_path: Path):
+    make(tmp_path, 'cls', [kind for kind in IMAGES if kind.name == 'empty'])
+    code, stderr, log = run('train', 'cls', changes=('bad_data=skip', 'train_cfg.val_interval=1'))
+    assert code == 0, stderr
+    assert len(warnings(log, '1 of 11 samples were bad and replaced by others')) == 2
+    assert len(warnings(log, '1 of 11 samples are left out of the scores')) == 2
 
 
 @pytest.mark.parametrize('command', COMMANDS)
@@ -193,7 +201,8 @@ def test_listed_files_that_are_missing_are_bad_samples(run, tmp_path: Path, task
 
 
 def newest(tmp_path: Path) -> Path:
-    return tmp_path / 'work' / (tmp_path / 'work' / 'last_checkpoint').read_text()
+    work_dir = tmp_path / 'runs' / 'train'
+    return work_dir / (work_dir / 'last_checkpoint').read_text()
 
 
 @pytest.mark.parametrize('task', ['cls', 'seg'])

@@ -1,4 +1,4 @@
-"""A hook that disturbs a training once: the next start finds its mark."""
+"""Hooks that disturb a training once (the next start finds the mark), and record its images."""
 
 import os
 import signal
@@ -36,3 +36,15 @@ class Disturbed(Hook):
     def before_train_iter(self, runner: object, *_: object, **__: object) -> None:
         if runner.iter == self.iteration and get_rank() == self.rank:
             disturb(self.kind, self.mark)
+
+
+@HOOKS.register_module()
+class Recorded(Hook):
+    """Writes down the images of all processes."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder, 'images.txt')
+
+    def before_train_iter(self, runner: object, batch_idx: int, data_batch: dict) -> None:
+        with self.path.open('a') as file:
+            file.write(''.join(f'{sample.img_path}\n' for sample in data_batch['data_samples']))

@@ -1,6 +1,7 @@
 """Runs that lose a process, or are told to stop, come back by themselves or at the next start."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope='module')
 def train(script, digits: Path) -> Callable[..., str]:
-    """Trains for two epochs of 12 iterations in two processes; returns stderr."""
+    """Trains for two epochs on 48 images, by default in two processes; returns stderr."""
 
     def run(
         work_dir: Path,
@@ -22,6 +23,7 @@ def train(script, digits: Path) -> Callable[..., str]:
         text: str = '',
         args: tuple[str, ...] = (),
         code: int = 0,
+        processes: int = 2,
         **variables: str,
     ) -> str:
         config = work_dir.with_suffix('.py')
@@ -30,7 +32,7 @@ def train(script, digits: Path) -> Callable[..., str]:
             f"custom_imports = dict(imports=['mmdwnet', 'disturbances'])\n{text}"
         )
         done = script(
-            *('dist_train.sh', config, 2),
+            *('dist_train.sh', config, processes),
             *args,
             *('--work-dir', work_dir),
             *on_data(CLASSIFIER.stem, digits),
@@ -95,21 +97,51 @@ def test_no_more_restarts_than_asked(train, tmp_path: Path):
     assert (tmp_path / 'cut/last_checkpoint').read_text() == 'iter_5.pth'
 
 
-def test_bad_data_end_the_run_without_restarts(train, digits: Path, tmp_path: Path):
+@pytest.fixture
+def damaged(digits: Path, tmp_path: Path) -> str:
+    """A change to data of which one image is empty."""
     shutil.copytree(digits / 'imagenet/train', tmp_path / 'train')
     min((tmp_path / 'train').rglob('*.jpg')).write_bytes(b'')
-    changes = (f'train_dataloader.dataset.data_root={tmp_path}',)
-    error = train(tmp_path / 'cut', *changes, code=2)
+    return f'train_dataloader.dataset.data_root={tmp_path}'
+
+
+@pytest.mark.slow
+def test_bad_data_end_the_run_without_restarts(train, damaged: str, tmp_path: Path):
+    error = train(tmp_path / 'cut', damaged, code=2)
     assert error.count('is empty: correct or remove it') == 1
     assert len(list((tmp_path / 'cut').glob('2*'))) == 1  # no second start
 
 
-@pytest.mark.parametrize('kind', [pytest.param('SIGTERM', marks=pytest.mark.slow), 'SIGUSR1'])
+@pytest.mark.slow
+def test_bad_data_of_all_processes_are_counted(train, damaged: str, tmp_path: Path):
+    train(tmp_path / 'whole', damaged, 'bad_data=skip')
+    (log,) = (tmp_path / 'whole').glob('*/*.log')
+    assert log.read_text().count('1 of 48 samples were bad and replaced by others') == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['SIGTERM', 'SIGUSR1'])
 def test_all_processes_stop_when_one_is_told_to(train, whole, tmp_path: Path, kind):
     train(tmp_path / 'cut', text=hook(kind, tmp_path), code=75)
     assert not (tmp_path / 'cut/iter_24.pth').exists()
     train(tmp_path / 'cut', args=('--resume',))
     assert_same(result(tmp_path / 'cut'), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('before', 'after'), [(2, 1), (1, 2)])
+def test_other_processes_go_on_with_what_is_left(train, tmp_path: Path, before: int, after: int):
+    hooks = (
+        hook('SIGUSR1', tmp_path, rank=before - 1)[:-2]
+        + f", dict(type='Recorded', folder={str(tmp_path)!r})]\n"
+    )
+    train(tmp_path / 'cut', text=hooks, code=75, processes=before)
+    train(tmp_path / 'cut', text=hooks, args=('--resume',), processes=after)
+    images = Counter((tmp_path / 'images.txt').read_text().splitlines())
+    assert len(images) == 48 and set(images.values()) == {2}  # epochs
+    assert (tmp_path / 'cut/last_checkpoint').read_text() == f'iter_{48 // after}.pth'
+    log = max((tmp_path / 'cut').glob('*/*.log')).read_text()
+    assert f'from {before} process(es) with batches of 2, this run has {after} with' in log
 
 
 def test_a_batch_job_of_slurm_is_queued_again(script, tmp_path: Path, monkeypatch):
