@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import yaml
 from mmengine.config import Config
-from mmengine.fileio import load
 
 from mmdwnet.errors import UserError
 
@@ -49,7 +49,29 @@ def root() -> Path:
 
 def metafiles(folder: Path) -> list[Path]:
     """Find the metafiles that list the models."""
-    return [folder / path for path in load(folder / INDEX)['Import']]
+    return [folder / path for path in read(folder / INDEX)['Import']]
+
+
+def read(path: Path) -> dict:
+    """Read a metafile as data; mmengine's reader would call what its tags name.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: It is not a mapping in YAML, or names something to call.
+    """
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise UserError(f'the metafile {path} cannot be read as data: {reason}') from error
+    if not isinstance(content, dict):
+        raise UserError(f'the metafile {path} is not a mapping: install mmdwnet again')
+    return content
 
 
 def register() -> None:
@@ -112,7 +134,7 @@ def _models() -> dict[str, Model]:
     folder = root()
     found = {}
     for metafile in metafiles(folder):
-        for model in load(metafile)['Models']:
+        for model in read(metafile)['Models']:
             found[model['Name']] = Model(folder / model['Config'], model.get('Weights'))
     return found
 

@@ -200,3 +200,28 @@ def test_models_are_found_without_mmpretrain(monkeypatch: pytest.MonkeyPatch) ->
     spec.loader.exec_module(fresh)
     assert fresh.list_models() == mmdwnet.list_models()
     assert fresh.config_path('dwnet_tiny') == mmdwnet.config_path('dwnet_tiny')
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        '!!python/object/apply:os.mkdir [TRACE]',
+        'Models: [&a !!python/object/apply:subprocess.check_call [[mkdir, TRACE]]]',
+        '!!python/object/new:map [!!python/name:eval , [open("TRACE", "w")]]',
+        '!!python/module:antigravity',
+        'Models: {' * 100_000,
+        'Models: [9' + '9' * 10_000 + ']',
+        'Models: [2000-99-99]',
+        '- Models',
+        '\0',
+        '',
+    ],
+)
+def test_metafiles_are_data(tmp_path: Path, content: str):
+    trace, path = tmp_path / 'trace', tmp_path / 'metafile.yml'
+    path.write_text(content.replace('TRACE', str(trace)))
+    with pytest.raises(UserError, match=r'metafile\.yml (cannot be read|is not a mapping)') as told:
+        hub.read(path)
+    assert '\n' not in str(told.value) and len(str(told.value)) < 1000
+    assert not trace.exists()
+    assert 'antigravity' not in sys.modules

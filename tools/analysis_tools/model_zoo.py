@@ -10,9 +10,8 @@ from pathlib import Path
 
 from complexity import Complexity, Cost, measure
 from mmengine.config import Config
-from mmengine.fileio import load
 
-from mmdwnet.apis.hub import INDEX, metafiles
+from mmdwnet.apis.hub import INDEX, metafiles, read
 from mmdwnet.cli.command import add_traceback, run_command
 from mmdwnet.errors import UserError
 
@@ -94,7 +93,7 @@ def read_models(root: Path) -> list[Model]:
     """
     if not (root / INDEX).is_file():
         raise UserError(f'no {INDEX} in {root.absolute()}: run this in a checkout of mmdwnet')
-    return [model for path in metafiles(root) for model in _models(load(path))]
+    return [model for path in metafiles(root) for model in _models(read(path))]
 
 
 def count_all(models: Iterable[Model], root: Path = Path()) -> dict[str, Complexity]:
@@ -148,7 +147,7 @@ def _models(metafile: dict) -> Iterator[Model]:
 def _with_costs(path: Path, counted: dict[str, Complexity]) -> str:
     """Return the text of a metafile with the costs replaced by the counted ones."""
     text = path.read_text()
-    for model in load(path)['Models']:
+    for model in read(path)['Models']:
         cost = counted[model['Name']].total
         text, found = re.subn(
             rf'(- Name: {re.escape(model["Name"])}\n(?:    .*\n)*?    Metadata:\n'
