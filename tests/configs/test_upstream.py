@@ -1,0 +1,88 @@
+"""Every method that mmdet and mmseg ship takes a step and predicts with DWNet as its backbone."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS, DefaultScope
+
+from mmdwnet import DWNet
+
+from .upstream import LIBRARIES, batch, lighten, methods, put_dwnet_in
+
+METHODS = list(methods())
+# One for each group of operators that stand in for mmcv's compiled ones.
+FAST = ('carafe', 'dcn', 'deformable_detr', 'dyhead', 'guided_anchoring', 'psanet', 'reppoints')
+CANNOT = {
+    'grounding_dino': 'reads its text with BERT, whose weights have to be downloaded',
+    'icnet': "runs the layers of a ResNet by name, as it changes the images' size between them",
+    'misc': "has Detectron2's models, without a backbone of OpenMMLab",
+    'tridentnet': 'is a ResNet itself, whose last stage has three branches',
+}
+NEEDS = {'boxinst': 'skimage'}  # not required by mmdet
+
+
+def folder(method: tuple[str, str]) -> str:
+    return method[1].partition('/')[0]
+
+
+def test_all_are_found() -> None:
+    found = {library: [m for m in METHODS if m[0] == library] for library in LIBRARIES}
+    assert len(found['mmdet']) >= 90
+    assert len(found['mmseg']) >= 25
+    assert set(CANNOT) < {folder(method) for method in METHODS}
+    assert set(FAST) < {folder(method) for method in METHODS}
+    assert len(CANNOT) <= 4
+
+
+@pytest.mark.parametrize(
+    'method',
+    [
+        pytest.param(method, marks=[] if folder(method) in FAST else pytest.mark.slow)
+        for method in METHODS
+        if folder(method) not in CANNOT
+    ],
+    ids='/'.join,
+)
+def test_takes_a_training_step_and_predicts(
+    method: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, name = method
+    if folder(method) in NEEDS:
+        pytest.importorskip(NEEDS[folder(method)])
+    monkeypatch.chdir(LIBRARIES[library])  # distillation reads its teacher's config from here
+    torch.manual_seed(0)
+    config = Config.fromfile(f'configs/{name}')
+    put_dwnet_in(config)
+    lighten(config)
+    with DefaultScope.overwrite_default_scope(library):
+        model = revert_sync_batchnorm(MODELS.build(config.model))
+        model.init_weights()
+        if config.get('train_dataloader'):  # otherwise its parts are trained by others
+            take_a_training_step(config, model)
+        predict(config, model)
+
+
+def take_a_training_step(config: Config, model: torch.nn.Module) -> None:
+    backbones = [module for module in model.modules() if isinstance(module, DWNet)]
+    weights = [backbone.patch_embed.proj.weight for backbone in backbones]
+    before = [weight.detach().clone() for weight in weights]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    losses = model.train().train_step(batch(config, training=True), OptimWrapper(optimizer))
+    assert losses['loss'].isfinite()
+    assert any(not torch.equal(*pair) for pair in zip(weights, before, strict=True))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def predict(config: Config, model: torch.nn.Module) -> None:
+    data = batch(config, training=False)
+    results = model.eval().test_step(data)
+    assert len(results) == len(data['data_samples'])
+    for result in results:
+        found = [key for key in result.keys() if key.startswith('pred')]
+        assert found or 'video_data_samples' in result
+        if 'pred_instances' in found:
+            assert result.pred_instances.bboxes.isfinite().all()
+        if 'pred_sem_seg' in found:
+            assert result.pred_sem_seg.data.shape == (1, *result.ori_shape)

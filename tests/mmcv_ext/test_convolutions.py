@@ -1,0 +1,291 @@
+"""Convolutions through mmcv's own functions and layers, against plain float64 loops."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mmdwnet.errors import UserError
+
+from .stand_in import mmcv, needs_stand_in, random
+
+pytestmark = needs_stand_in
+
+
+def sample(planes: Tensor, y: float, x: float) -> Tensor:
+    """Value of (C, H, W) at a point, as if the map went on with zeros."""
+    height, width = planes.shape[1:]
+    top, left = math.floor(y), math.floor(x)
+    value = planes.new_zeros(len(planes))
+    for row, column in itertools.product((top, top + 1), (left, left + 1)):
+        if 0 <= row < height and 0 <= column < width:
+            value = value + planes[:, row, column] * (1 - abs(y - row)) * (1 - abs(x - column))
+    return value
+
+
+def reference_deform_conv(
+    x: Tensor, offset: Tensor, mask: Tensor | None, weight: Tensor, stride, padding, dilation
+) -> Tensor:
+    n, channels = x.shape[:2]
+    filters, of_group, *size = weight.shape
+    taps = list(itertools.product(*map(range, size)))
+    deform_groups = offset.shape[1] // (2 * len(taps))
+    groups = channels // of_group
+    output = x.new_zeros(n, filters, *offset.shape[2:])
+    for image, i, j in itertools.product(range(n), *map(range, offset.shape[2:])):
+        columns = []  # (C, taps)
+        for group, planes in enumerate(x[image].chunk(deform_groups)):
+            values = []
+            for tap, (a, b) in enumerate(taps):
+                place = group * len(taps) + tap
+                dy, dx = offset[image, 2 * place : 2 * place + 2, i, j].tolist()
+                y = i * stride[0] - padding[0] + a * dilation[0] + dy
+                x_ = j * stride[1] - padding[1] + b * dilation[1] + dx
+                factor = 1 if mask is None else mask[image, place, i, j]
+                values.append(sample(planes, y, x_) * factor)
+            columns.append(torch.stack(values, dim=1))
+        parts = torch.cat(columns).view(groups, of_group * len(taps), 1)
+        kernels = weight.view(groups, filters // groups, of_group * len(taps))
+        output[image, :, i, j] = (kernels @ parts).flatten()
+    return output
+
+
+# kernel, stride, padding, dilation, groups, deformable groups
+GEOMETRIES = {
+    'plain': ((3, 3), (1, 1), (1, 1), (1, 1), 1, 1),
+    'strided': ((3, 3), (2, 1), (1, 1), (1, 1), 1, 1),
+    'dilated': ((2, 3), (1, 2), (1, 2), (2, 1), 1, 1),
+    'groups': ((3, 3), (1, 1), (1, 1), (1, 1), 2, 1),
+    'deformable groups': ((3, 3), (1, 1), (1, 0), (1, 1), 2, 4),
+}
+
+
+def deform_inputs(kernel, stride, padding, dilation, groups, deform_groups, n=2) -> list[Tensor]:
+    """Return input, offset, mask, weight and bias, float64."""
+    size = [
+        (length + 2 * p - d * (k - 1) - 1) // s + 1
+        for length, k, s, p, d in zip((6, 5), kernel, stride, padding, dilation, strict=True)
+    ]
+    taps = deform_groups * kernel[0] * kernel[1]
+    return [
+        random(n, 4, 6, 5, seed=0),
+        random(n, 2 * taps, *size, seed=1),
+        random(n, taps, *size, seed=2),
+        random(6, 4 // groups, *kernel, seed=3),
+        random(6, seed=4),
+    ]
+
+
+@pytest.mark.parametrize('geometry', GEOMETRIES)
+def test_deform_conv(geometry: str) -> None:
+    _, *places, groups, deform_groups = GEOMETRIES[geometry]
+    x, offset, _, weight, _ = deform_inputs(*GEOMETRIES[geometry])
+    expected = reference_deform_conv(x, offset, None, weight, *places)
+    output = mmcv.ops.deform_conv2d(x, offset, weight, *places, groups, deform_groups)
+    torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize('with_bias', [False, True])
+@pytest.mark.parametrize('geometry', GEOMETRIES)
+def test_modulated_deform_conv(geometry: str, with_bias: bool) -> None:
+    _, *places, groups, deform_groups = GEOMETRIES[geometry]
+    x, offset, mask, weight, bias = deform_inputs(*GEOMETRIES[geometry])
+    expected = reference_deform_conv(x, offset, mask, weight, *places)
+    if with_bias:
+        expected += bias[:, None, None]
+    output = mmcv.ops.modulated_deform_conv2d(
+        x, offset, mask, weight, bias if with_bias else None, *places, groups, deform_groups
+    )
+    torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize('geometry', ['dilated', 'deformable groups'])
+def test_deform_conv_gradcheck(geometry: str) -> None:
+    _, *places, groups, deform_groups = GEOMETRIES[geometry]
+    x, offset, mask, weight, bias = deform_inputs(*GEOMETRIES[geometry], n=1)
+    for tensor in (x, offset, mask, weight, bias):
+        tensor.requires_grad_()
+    torch.autograd.gradcheck(
+        lambda x, offset, weight: mmcv.ops.deform_conv2d(
+            x, offset, weight, *places, groups, deform_groups
+        ),
+        (x, offset, weight),
+        fast_mode=True,
+    )
+    torch.autograd.gradcheck(
+        lambda *tensors: mmcv.ops.modulated_deform_conv2d(*tensors, *places, groups, deform_groups),
+        (x, offset, mask, weight, bias),
+        fast_mode=True,
+    )
+
+
+@pytest.mark.parametrize('kind', ['DeformConv2dPack', 'ModulatedDeformConv2dPack'])
+@pytest.mark.parametrize('size', [(6, 5), (1, 1)])
+def test_deformable_layers_begin_as_convolutions_and_learn(kind: str, size: tuple) -> None:
+    torch.manual_seed(0)
+    layer = getattr(mmcv.ops, kind)(4, 6, 3, padding=1, groups=2, deform_groups=2).double()
+    x = random(2, 4, *size, seed=5)
+    output = layer(x)
+    factor = 1 if kind == 'DeformConv2dPack' else 0.5  # the sigmoid of zero
+    expected = factor * F.conv2d(x, layer.weight, padding=1, groups=2)
+    torch.testing.assert_close(output, expected)
+    output.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+    assert layer.conv_offset.bias.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('kind', ['DeformConv2dPack', 'ModulatedDeformConv2dPack', 'CARAFEPack'])
+def test_half_precision_under_autocast(kind: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    options = (4, 2) if kind == 'CARAFEPack' else (4, 6, 3)
+    layer = getattr(mmcv.ops, kind)(*options)
+    x = random(2, 4, 7, 8, seed=6).float()
+    with torch.autocast('cpu', dtype):
+        output = layer(x.to(dtype))
+        output.float().square().sum().backward()
+    assert output.dtype == dtype
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+    epsilon = torch.finfo(dtype).eps
+    torch.testing.assert_close(
+        output.float(), layer(x), rtol=8 * epsilon, atol=8 * epsilon * output.abs().max().item()
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_deform_conv_of_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
+    tensors = [tensor.to(dtype) for tensor in deform_inputs(*GEOMETRIES['plain'])]
+    single = [tensor.float().requires_grad_() for tensor in tensors]
+    half = [tensor.requires_grad_() for tensor in tensors]
+    output = mmcv.ops.modulated_deform_conv2d(*half, 1, 1)
+    expected = mmcv.ops.modulated_deform_conv2d(*single, 1, 1)
+    assert torch.equal(output, expected.to(dtype))
+    weight = random(*output.shape, seed=7).to(dtype)
+    output.backward(weight)
+    expected.backward(weight.float())
+    for a, b in zip(half, single, strict=True):
+        assert torch.equal(a.grad, b.grad.to(dtype))
+
+
+def test_deform_conv_of_channels_last() -> None:
+    x, offset, _, weight, _ = deform_inputs(*GEOMETRIES['plain'])
+    last = [t.to(memory_format=torch.channels_last) for t in (x, offset, weight)]
+    expected = mmcv.ops.deform_conv2d(x, offset, weight, 1, 1)
+    assert torch.equal(mmcv.ops.deform_conv2d(*last, 1, 1), expected)
+
+
+def test_groups_that_do_not_fit_say_so() -> None:
+    x, offset, _, weight, _ = deform_inputs(*GEOMETRIES['plain'])
+    with pytest.raises(UserError, match='2 deformable groups of 9 taps need 4 and 36'):
+        mmcv.ops.deform_conv2d(x, offset, weight, 1, 1, 1, 1, 2)
+    with pytest.raises(UserError, match=r'2 groups of 4 channels .* need 8 and 18'):
+        mmcv.ops.deform_conv2d(x, offset, weight, 1, 1, 1, 2, 1)
+
+
+@pytest.mark.parametrize(('kernel', 'padding'), [(3, 1), (1, 0), (5, 2)])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16])
+def test_masked_conv_is_a_convolution_where_the_mask_is(
+    kernel: int, padding: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    layer = mmcv.ops.MaskedConv2d(3, 4, kernel, padding=padding).to(dtype)
+    x = random(1, 3, 6, 7, seed=0).to(dtype)
+    mask = random(1, 6, 7, seed=1) > 0.5
+    assert 0 < mask.sum() < mask.numel()
+    with torch.no_grad():
+        expected = layer(x) * mask
+        epsilon = torch.finfo(dtype).eps
+        torch.testing.assert_close(layer(x, mask.to(dtype)), expected, rtol=0, atol=8 * epsilon)
+        assert not layer(x, torch.zeros(1, 6, 7)).any()
+
+
+def reference_carafe(x: Tensor, masks: Tensor, size: int, groups: int, scale: int) -> Tensor:
+    n, channels, height, width = x.shape
+    output = x.new_zeros(n, channels, height * scale, width * scale)
+    masks = masks.unflatten(1, (groups, size, size))
+    for i, j in itertools.product(range(height * scale), range(width * scale)):
+        for a, b in itertools.product(range(size), repeat=2):
+            y, x_ = i // scale + a - size // 2, j // scale + b - size // 2
+            if 0 <= y < height and 0 <= x_ < width:
+                kernels = masks[:, :, a, b, i, j].repeat_interleave(channels // groups, dim=1)
+                output[:, :, i, j] += x[:, :, y, x_] * kernels
+    return output
+
+
+def carafe_inputs(size: int, groups: int, scale: int, n: int = 2) -> tuple[Tensor, Tensor]:
+    features = random(n, 4, 3, 5, seed=8).requires_grad_()
+    masks = random(n, groups * size**2, 3 * scale, 5 * scale, seed=9).requires_grad_()
+    return features, masks
+
+
+@pytest.mark.parametrize('function', [mmcv.ops.carafe, mmcv.ops.carafe_naive])
+@pytest.mark.parametrize(
+    'options', [(5, 1, 2), (3, 2, 3), (3, 4, 1), (1, 2, 2)], ids='kernel{0[0]}'.format
+)
+def test_carafe(function, options: tuple[int, int, int]) -> None:
+    features, masks = carafe_inputs(*options)
+    expected = reference_carafe(features, masks, *options)
+    torch.testing.assert_close(function(features, masks, *options), expected)
+
+
+@pytest.mark.parametrize('options', [(5, 1, 2), (3, 2, 3), (1, 2, 2)], ids='kernel{0[0]}'.format)
+def test_carafe_gradients(options: tuple[int, int, int]) -> None:
+    inputs = carafe_inputs(*options)
+    torch.autograd.gradcheck(
+        lambda *tensors: mmcv.ops.carafe(*tensors, *options), inputs, fast_mode=True
+    )
+    output = mmcv.ops.carafe(*inputs, *options)
+    weight = random(*output.shape, seed=10)
+    expected = torch.autograd.grad(output, inputs, weight)
+    # mmcv lets the naive function's gradient be computed on GPUs only.
+    naive = tuple(map(torch.zeros_like, inputs))
+    names = ('kernel_size', 'group_size', 'scale_factor')
+    with torch.no_grad():
+        mmcv._ext.carafe_naive_backward(
+            weight, *inputs, *naive, **dict(zip(names, options, strict=True))
+        )
+    for a, b in zip(naive, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_carafe_of_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
+    half = [tensor.detach().to(dtype) for tensor in carafe_inputs(5, 2, 2)]
+    for masks in (half[1], half[1].float()):
+        with torch.autocast('cpu', torch.bfloat16):  # the operator knows nothing of it
+            output = mmcv.ops.carafe(half[0], masks, 5, 2, 2)
+        expected = mmcv.ops.carafe(*(tensor.float() for tensor in half), 5, 2, 2)
+        assert output.dtype == dtype
+        epsilon = torch.finfo(dtype).eps
+        torch.testing.assert_close(output.float(), expected, rtol=epsilon, atol=epsilon**2)
+
+
+def test_carafe_of_channels_last() -> None:
+    features, masks = carafe_inputs(5, 1, 2)
+    expected = mmcv.ops.carafe(features, masks, 5, 1, 2)
+    last = [t.to(memory_format=torch.channels_last) for t in (features, masks)]
+    assert torch.equal(mmcv.ops.carafe(*last, 5, 1, 2), expected)
+
+
+def test_carafe_of_no_images() -> None:
+    features, masks = carafe_inputs(5, 1, 2, n=0)
+    output = mmcv.ops.carafe(features, masks, 5, 1, 2)
+    assert output.shape == (0, 4, 6, 10)
+    output.sum().backward()
+    assert features.grad.shape == features.shape
+    assert masks.grad.shape == masks.shape
+
+
+def test_carafe_layer_learns() -> None:
+    torch.manual_seed(0)
+    layer = mmcv.ops.CARAFEPack(4, 2, up_group=2)
+    assert isinstance(layer, nn.Module)
+    flat = torch.ones(1, 4, 9, 9)
+    output = layer(flat)
+    # The kernels are distributions: a flat map stays flat, but for the zeros around it.
+    torch.testing.assert_close(output[..., 4:-4, 4:-4], torch.ones(1, 4, 10, 10))
+    output.square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in layer.content_encoder.parameters())
