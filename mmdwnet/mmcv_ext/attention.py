@@ -1,6 +1,7 @@
 """Multi-scale deformable attention, and the masks of point-wise spatial attention."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -67,7 +68,7 @@ def ms_deform_attn_backward(
     for image, part, level, size in _maps(value, value_spatial_shapes, value_level_start_index):
         of_level = (image, slice(None), slice(None), level)
         grads = gradients(
-            lambda *tensors, size=size: _attend(*tensors, size),
+            partial(_attend, size=size),
             [value[image, part], sampling_locations[of_level], attention_weights[of_level]],
             grad_output[image].to(dtype),
         )

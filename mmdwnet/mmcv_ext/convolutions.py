@@ -1,5 +1,7 @@
 """Convolutions: with deformed kernels, at chosen positions, with a kernel per position (CARAFE)."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 import torchvision
@@ -8,6 +10,16 @@ from torch import Tensor
 from mmdwnet.errors import UserError
 
 from .computing import compute_dtype, gradients
+
+# What the two operators call stride, padding and dilation, by height and width, and the groups.
+_GROUPS = ('group', 'deformable_group')
+_NAMES = (('dH', 'dW'), ('padH', 'padW'), ('dilationH', 'dilationW'), _GROUPS)
+_MODULATED_NAMES = (
+    ('stride_h', 'stride_w'),
+    ('pad_h', 'pad_w'),
+    ('dilation_h', 'dilation_w'),
+    _GROUPS,
+)
 
 
 def deform_conv_forward(
@@ -36,9 +48,7 @@ def deform_conv_forward(
     """
     dtype = compute_dtype(input, weight, offset)
     tensors = (input.to(dtype), offset.to(dtype), weight.to(dtype))
-    output.copy_(
-        _deform_conv(*tensors, None, None, *_by_axis(geometry, 'HW', 'd', 'pad', 'dilation'))
-    )
+    output.copy_(_deform_conv(*tensors, geometry=geometry, names=_NAMES))
 
 
 def deform_conv_backward_input(
@@ -84,19 +94,11 @@ def deform_conv_backward_parameters(
 def _deform_conv_grads(
     input: Tensor, offset: Tensor, weight: Tensor, grad_output: Tensor, geometry: dict[str, int]
 ) -> tuple[Tensor, ...]:
-    axes = _by_axis(geometry, 'HW', 'd', 'pad', 'dilation')
     return gradients(
-        lambda input, offset, weight: _deform_conv(input, offset, weight, None, None, *axes),
+        partial(_deform_conv, geometry=geometry, names=_NAMES),
         [input, offset, weight],
         grad_output.to(compute_dtype(input, offset, weight, grad_output)),
     )
-
-
-def _by_axis(geometry: dict[str, int], axes: str, *names: str) -> list[tuple[int, int]]:
-    """Return stride, padding and dilation, of these names, by height and width; and the groups."""
-    height, width = axes
-    pairs = [(geometry[name + height], geometry[name + width]) for name in names]
-    return [*pairs, (geometry['group'], geometry['deformable_group'])]
 
 
 def modulated_deform_conv_forward(
@@ -130,9 +132,7 @@ def modulated_deform_conv_forward(
     dtype = compute_dtype(input, weight, offset, mask)
     tensors = (input.to(dtype), offset.to(dtype), weight.to(dtype), mask.to(dtype))
     added = bias.to(dtype) if geometry['with_bias'] else None
-    output.copy_(
-        _deform_conv(*tensors, added, *_by_axis(geometry, 'hw', 'stride_', 'pad_', 'dilation_'))
-    )
+    output.copy_(_deform_conv(*tensors, added, geometry=geometry, names=_MODULATED_NAMES))
 
 
 def modulated_deform_conv_backward(
@@ -157,9 +157,8 @@ def modulated_deform_conv_backward(
     for the gradient of the result, and tensors that receive the gradients.
     """
     grad_output = grad_output.to(compute_dtype(input, weight, offset, mask, grad_output))
-    axes = _by_axis(geometry, 'hw', 'stride_', 'pad_', 'dilation_')
     grads = gradients(
-        lambda *tensors: _deform_conv(*tensors, None, *axes),
+        partial(_deform_conv, geometry=geometry, names=_MODULATED_NAMES),
         [input, offset, weight, mask],
         grad_output,
     )
@@ -174,13 +173,13 @@ def _deform_conv(
     input: Tensor,
     offset: Tensor,
     weight: Tensor,
-    mask: Tensor | None,
-    bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    groups: tuple[int, int],
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    geometry: dict[str, int],
+    names: tuple[tuple[str, str], ...],
 ) -> Tensor:
+    stride, padding, dilation, groups = ((geometry[a], geometry[b]) for a, b in names)
     # torchvision derives the groups from the shapes.
     given = (input.shape[1], offset.shape[1])
     channels, taps = weight.shape[1], weight[0, 0].numel()

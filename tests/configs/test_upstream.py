@@ -80,7 +80,7 @@ def predict(config: Config, model: torch.nn.Module) -> None:
     results = model.eval().test_step(data)
     assert len(results) == len(data['data_samples'])
     for result in results:
-        found = [key for key in result.keys() if key.startswith('pred')]
+        found = [key for key, _ in result.all_items() if key.startswith('pred')]
         assert found or 'video_data_samples' in result
         if 'pred_instances' in found:
             assert result.pred_instances.bboxes.isfinite().all()

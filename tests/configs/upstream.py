@@ -22,9 +22,7 @@ def methods() -> Iterator[tuple[str, str]]:
     """Yield library and config of each folder with configs of ResNet-50: the plainest one."""
     for library, root in LIBRARIES.items():
         for folder in sorted(root.glob('configs/[!_]*/')):
-            names = [
-                path.name for path in folder.glob('*.py') if re.search(r'r50(?!\d)', path.name)
-            ]
+            names = [path.name for path in folder.glob('*r50*.py')]
             if names:
                 plainest = max(names, key=lambda name: (-len(name), name))
                 yield library, f'{folder.name}/{plainest}'
