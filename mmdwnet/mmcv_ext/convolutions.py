@@ -1,5 +1,6 @@
 """Convolutions: with deformed kernels, at chosen positions, with a kernel per position (CARAFE)."""
 
+import math
 from functools import partial
 
 import torch
@@ -132,7 +133,7 @@ def modulated_deform_conv_forward(
     dtype = compute_dtype(input, weight, offset, mask)
     tensors = (input.to(dtype), offset.to(dtype), weight.to(dtype), mask.to(dtype))
     added = bias.to(dtype) if geometry['with_bias'] else None
-    output.copy_(_deform_conv(*tensors, added, geometry=geometry, names=_MODULATED_NAMES))
+    output.copy_(_modulated_deform_conv(*tensors, added, geometry, output.shape[2:]))
 
 
 def modulated_deform_conv_backward(
@@ -158,7 +159,7 @@ def modulated_deform_conv_backward(
     """
     grad_output = grad_output.to(compute_dtype(input, weight, offset, mask, grad_output))
     grads = gradients(
-        partial(_deform_conv, geometry=geometry, names=_MODULATED_NAMES),
+        partial(_modulated_deform_conv, bias=None, geometry=geometry, size=grad_output.shape[2:]),
         [input, offset, weight, mask],
         grad_output,
     )
@@ -167,6 +168,28 @@ def modulated_deform_conv_backward(
         target.copy_(grad)
     if geometry['with_bias']:
         grad_bias.copy_(grad_output.sum(dim=(0, 2, 3)))
+
+
+def _modulated_deform_conv(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor,
+    bias: Tensor | None,
+    geometry: dict[str, int],
+    size: tuple[int, ...],
+) -> Tensor:
+    # mmdet's DyHead gives offsets and masks of a larger map. The compiled operator then reads the
+    # first numbers of each image's as if they belonged to a map of the output's size.
+    offset, mask = (
+        tensor.flatten(1)[:, : math.prod(tensor.shape[1:2] + size)].view(-1, tensor.shape[1], *size)
+        if tensor[0, 0].numel() > math.prod(size)
+        else tensor
+        for tensor in (offset, mask)
+    )
+    return _deform_conv(
+        input, offset, weight, mask, bias, geometry=geometry, names=_MODULATED_NAMES
+    )
 
 
 def _deform_conv(
@@ -190,9 +213,34 @@ def _deform_conv(
             f'{groups[0]} groups of {channels} channels and {groups[1]} deformable groups of '
             f'{taps} taps need {expected[0]} and {expected[1]}: change the groups or the channels'
         )
+    # The value has a kink exactly one pixel outside, and mmcv takes zero as its derivative there.
+    # Farther out, it is zero, too.
+    outside = -1 - _places(weight.shape[2:], offset, stride, padding, dilation)
+    offset = torch.where(offset == outside, outside - 1, offset)
     return torchvision.ops.deform_conv2d(
         input, offset, weight, bias, stride, padding, dilation, mask
     )
+
+
+def _places(
+    kernel: tuple[int, ...],
+    offset: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """Return y and x of each tap without offsets, of `offset`'s shape but without images."""
+    axes = [
+        torch.arange(taps, device=offset.device)[:, None] * d
+        + torch.arange(length, device=offset.device) * s
+        - p
+        for taps, length, s, p, d in zip(
+            kernel, offset.shape[2:], stride, padding, dilation, strict=True
+        )
+    ]
+    y, x = axes[0][:, None, :, None], axes[1][None, :, None, :]  # taps by taps by H' by W'
+    places = torch.stack(torch.broadcast_tensors(y, x), dim=2).flatten(0, 2).to(offset.dtype)
+    return places.repeat(len(offset[0]) // len(places), 1, 1)
 
 
 def masked_im2col_forward(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
@@ -69,7 +70,10 @@ def take_a_training_step(config: Config, model: torch.nn.Module) -> None:
     weights = [backbone.patch_embed.proj.weight for backbone in backbones]
     before = [weight.detach().clone() for weight in weights]
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    losses = model.train().train_step(batch(config, training=True), OptimWrapper(optimizer))
+    for key in ('epoch', 'iter'):
+        MessageHub.get_current_instance().update_info(key, 0)  # as a Runner does
+    model.train()
+    losses = model.train_step(batch(config, training=True), OptimWrapper(optimizer))
     assert losses['loss'].isfinite()
     assert any(not torch.equal(*pair) for pair in zip(weights, before, strict=True))
     assert all(parameter.isfinite().all() for parameter in model.parameters())
@@ -77,7 +81,9 @@ def take_a_training_step(config: Config, model: torch.nn.Module) -> None:
 
 def predict(config: Config, model: torch.nn.Module) -> None:
     data = batch(config, training=False)
-    results = model.eval().test_step(data)
+    model.eval()
+    with torch.no_grad():
+        results = model.test_step(data)
     assert len(results) == len(data['data_samples'])
     for result in results:
         found = [key for key, _ in result.all_items() if key.startswith('pred')]

@@ -18,14 +18,20 @@ LIBRARIES = {library.__name__: Path(library.__path__[0], '.mim') for library in 
 BACKBONE = dict(type='DWNet', arch=dict(embed_dims=256, depths=(1, 1, 1, 1)), mlp_ratio=1)
 
 
+# What cannot be built as it is shipped, with any backbone.
+BROKEN = {
+    'cascade_rpn/cascade-rpn_r50-caffe_fpn_1x_coco.py': 'its RPN lacks num_classes',
+    'sort/faster-rcnn_r50_fpn_8xb2-8e_mot20train_test-mot20train.py': 'its base is not there',
+}
+
+
 def methods() -> Iterator[tuple[str, str]]:
     """Yield library and config of each folder with configs of ResNet-50: the plainest one."""
     for library, root in LIBRARIES.items():
         for folder in sorted(root.glob('configs/[!_]*/')):
-            names = [path.name for path in folder.glob('*r50*.py')]
+            names = {f'{folder.name}/{path.name}' for path in folder.glob('*r50*.py')} - set(BROKEN)
             if names:
-                plainest = max(names, key=lambda name: (-len(name), name))
-                yield library, f'{folder.name}/{plainest}'
+                yield library, max(names, key=lambda name: (-len(name), name))
 
 
 def put_dwnet_in(config: Config) -> None:
@@ -43,15 +49,22 @@ def put_dwnet_in(config: Config) -> None:
 
 
 def lighten(config: Config) -> None:
-    """Keep small images small."""
-    preprocessor = config.model.data_preprocessor
-    preprocessor.pop('batch_augments', None)
+    """Reduce the cost of a step on small images without removing a layer."""
+    config.model.data_preprocessor.pop('batch_augments', None)
     if config.default_scope == 'mmseg':
-        preprocessor.size = (SIZE, SIZE)
+        config.model.data_preprocessor.size = (SIZE, SIZE)
+    for part in _dicts(config.model):
+        # Regions, and queries: DINO takes as many positions, and small maps have few.
+        for key, most in dict(max_per_img=100, num=32, num_queries=60).items():
+            if isinstance(part.get(key), int):
+                part[key] = min(part[key], most)
 
 
 def batch(config: Config, training: bool) -> dict:
-    """Return two random images, or a video, with ground truth, as the config's pipeline does."""
+    """Return random images, or videos, with ground truth, as the config's pipeline does.
+
+    There are two to train, but one to predict, as in upstream's configs.
+    """
     from mmdet.structures import ReIDDataSample
     from mmdet.testing import demo_track_inputs
 
@@ -62,7 +75,7 @@ def batch(config: Config, training: bool) -> dict:
     if kind == 'ReIDDataPreprocessor':
         people = [ReIDDataSample().set_gt_label(label) for label in (0, 0, 1, 1)]
         return dict(inputs=torch.rand(4, 3, 256, 128), data_samples=people)
-    images = [_image(config, seed) for seed in (3, 4)]
+    images = [_image(config, seed) for seed in ((3, 4) if training else (3,))]
     if kind == 'MultiBranchDataPreprocessor' and training:
         branches = ('sup', 'unsup_teacher', 'unsup_student')
         images = [
@@ -85,7 +98,8 @@ def _image(config: Config, seed: int) -> dict:
     truth.set_metainfo(dict(homography_matrix=torch.eye(3).numpy()))
     truth.gt_sem_seg = PixelData(sem_seg=labels)
     truth.gt_instances.labels[:] = 0
-    truth.proposals = InstanceData(bboxes=truth.gt_instances.bboxes.tensor + 2)
+    if 'rpn_head' not in config.model:
+        truth.proposals = InstanceData(bboxes=truth.gt_instances.bboxes.tensor + 2)
     return image
 
 

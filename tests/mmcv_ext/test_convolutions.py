@@ -137,6 +137,38 @@ def test_deformable_layers_begin_as_convolutions_and_learn(kind: str, size: tupl
     assert layer.conv_offset.bias.grad.abs().sum() > 0
 
 
+def test_offsets_at_the_kink_one_pixel_outside_have_no_gradient() -> None:
+    """As in compiled mmcv, at the border of each padded layer that has not learned yet."""
+    x, weight = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)
+    plain = torch.zeros(1, 18, 3, 3, requires_grad=True)
+    modulated = torch.zeros(1, 18, 3, 3, requires_grad=True)
+    mmcv.ops.deform_conv2d(x, plain, weight, 1, 1).sum().backward()
+    mask = torch.ones(1, 9, 3, 3)
+    mmcv.ops.modulated_deform_conv2d(x, modulated, mask, weight, None, 1, 1).sum().backward()
+    for offset in (plain, modulated):
+        gradient = offset.grad.view(3, 3, 2, 3, 3)  # taps, y or x, positions
+        assert not gradient[0, :, 0, 0].any()
+        assert not gradient[:, 0, 1, :, 0].any()
+        # At the last pixel, a step outward lowers the value.
+        assert gradient[1, 1, :, 2, 2].tolist() == [-1, -1]
+
+
+def test_offsets_of_a_larger_map_are_read_as_compiled_mmcv_reads_them() -> None:
+    """DyHead convolves a small map with the offsets and masks of a larger one."""
+    x, weight = random(2, 3, 3, 4, seed=11), random(2, 3, 3, 3, seed=12)
+    offset, mask = random(2, 18, 6, 8, seed=13), random(2, 9, 6, 8, seed=14)
+    for tensor in (offset, mask):
+        tensor.requires_grad_()
+    output = mmcv.ops.modulated_deform_conv2d(x, offset, mask, weight, None, 1, 1)
+    assert output.shape == (2, 2, 3, 4)
+    read = [t.flatten(1)[:, : t.shape[1] * 12].view(2, -1, 3, 4) for t in (offset, mask)]
+    expected = mmcv.ops.modulated_deform_conv2d(x, *read, weight, None, 1, 1)
+    assert torch.equal(output, expected)
+    found = torch.autograd.grad(output.sum(), (offset, mask))
+    for a, b in zip(found, torch.autograd.grad(expected.sum(), (offset, mask)), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('kind', ['DeformConv2dPack', 'ModulatedDeformConv2dPack', 'CARAFEPack'])
 def test_half_precision_under_autocast(kind: str, dtype: torch.dtype) -> None:
