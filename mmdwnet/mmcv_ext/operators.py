@@ -5,15 +5,16 @@ that mmcv gives, and writes into the same output tensors. Unlike those it takes 
 dtype, or a mix (half precision is computed in float32), any memory format, and any device. One file
 per theme:
 
-| file              | operators                                                             |
-|-------------------|-----------------------------------------------------------------------|
-| `suppression.py`  | NMS of boxes and of lanes                                             |
-| `regions.py`      | RoIAlign, RoIPool, deformable RoI pooling                             |
-| `convolutions.py` | deformable convolution, convolution at chosen positions, CARAFE       |
-| `attention.py`    | multi-scale deformable attention, the masks of point-wise attention   |
-| `losses.py`       | focal loss                                                            |
-| `computing.py`    | what they share                                                       |
-| `missing.py`      | what stands in for all others                                         |
+| file               | operators                                                            |
+|--------------------|----------------------------------------------------------------------|
+| `suppression.py`   | NMS of boxes and of lanes                                            |
+| `regions.py`       | RoIAlign, RoIPool, deformable RoI pooling                            |
+| `convolutions.py`  | deformable convolution, convolution at chosen positions, CARAFE      |
+| `attention.py`     | multi-scale deformable attention, the masks of point-wise attention  |
+| `normalization.py` | synchronized batch normalization                                     |
+| `losses.py`        | focal loss                                                           |
+| `computing.py`     | what they share                                                      |
+| `missing.py`       | what stands in for all others                                        |
 """
 
 import torch
@@ -39,6 +40,13 @@ from .convolutions import (
     modulated_deform_conv_forward,
 )
 from .losses import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
+from .normalization import (
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
+)
 from .regions import (
     deform_roi_pool_backward,
     deform_roi_pool_forward,
@@ -79,6 +87,11 @@ __all__ = [
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
     'softnms',
+    'sync_bn_backward_data',
+    'sync_bn_backward_param',
+    'sync_bn_forward_mean',
+    'sync_bn_forward_output',
+    'sync_bn_forward_var',
 ]
 
 

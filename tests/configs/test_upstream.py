@@ -1,7 +1,10 @@
 """Every method that mmdet and mmseg ship takes a step and predicts with DWNet as its backbone."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
@@ -22,6 +25,14 @@ CANNOT = {
     'tridentnet': 'is a ResNet itself, whose last stage has three branches',
 }
 NEEDS = {'boxinst': 'skimage'}  # not required by mmdet
+
+
+@pytest.fixture(scope='module', autouse=True)
+def process_group() -> Iterator[None]:
+    """A group of this process alone, which mmcv's synchronized batch normalization needs."""
+    dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
 
 
 def folder(method: tuple[str, str]) -> str:
@@ -69,7 +80,7 @@ def take_a_training_step(config: Config, model: torch.nn.Module) -> None:
     backbones = [module for module in model.modules() if isinstance(module, DWNet)]
     weights = [backbone.patch_embed.proj.weight for backbone in backbones]
     before = [weight.detach().clone() for weight in weights]
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     for key in ('epoch', 'iter'):
         MessageHub.get_current_instance().update_info(key, 0)  # as a Runner does
     model.train()
