@@ -25,7 +25,7 @@ def ms_deform_attn_forward(
     Args:
         value: (N, S, heads, channels), the positions of all maps, one map after the other.
         value_spatial_shapes: (L, 2), int64, height and width of each map.
-        value_level_start_index: (L,), int64, index of each map's first position.
+        value_level_start_index: Not used, as the sizes tell it.
         sampling_locations: (N, Q, heads, L, P, 2), x and y from 0 to 1 of the P points in each map.
         attention_weights: (N, Q, heads, L, P), factors of the samples.
         im2col_step: Not used.
@@ -36,7 +36,7 @@ def ms_deform_attn_forward(
     dtype = compute_dtype(value, sampling_locations, attention_weights)
     n, _, heads, channels = value.shape
     output = value.new_zeros(n, sampling_locations.shape[1], heads, channels, dtype=dtype)
-    for image, part, level, size in _maps(value, value_spatial_shapes, value_level_start_index):
+    for image, part, level, size in _maps(value, value_spatial_shapes):
         output[image] += _attend(
             value[image, part].to(dtype),
             sampling_locations[image, :, :, level].to(dtype),
@@ -65,7 +65,7 @@ def ms_deform_attn_backward(
     """
     dtype = compute_dtype(value, sampling_locations, attention_weights, grad_output)
     grad_output = grad_output.unflatten(2, value.shape[2:])
-    for image, part, level, size in _maps(value, value_spatial_shapes, value_level_start_index):
+    for image, part, level, size in _maps(value, value_spatial_shapes):
         of_level = (image, slice(None), slice(None), level)
         grads = gradients(
             partial(_attend, size=size),
@@ -75,13 +75,14 @@ def ms_deform_attn_backward(
         grad_value[image, part], grad_sampling_loc[of_level], grad_attn_weight[of_level] = grads
 
 
-def _maps(
-    value: Tensor, shapes: Tensor, starts: Tensor
-) -> Iterator[tuple[int, slice, int, tuple[int, int]]]:
+def _maps(value: Tensor, shapes: Tensor) -> Iterator[tuple[int, slice, int, tuple[int, int]]]:
     """Yield the image, the positions, the level and the size of each map of each image."""
-    for level, ((h, w), start) in enumerate(zip(shapes.tolist(), starts.tolist(), strict=True)):
+    start = 0
+    for level, (h, w) in enumerate(shapes.tolist()):
+        part = slice(start, start + h * w)
+        start = part.stop
         for image in range(len(value)):
-            yield image, slice(start, start + h * w), level, (h, w)
+            yield image, part, level, (h, w)
 
 
 def _attend(value: Tensor, locations: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
