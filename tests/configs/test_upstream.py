@@ -16,15 +16,14 @@ from mmdwnet import DWNet
 from .upstream import LIBRARIES, batch, lighten, methods, put_dwnet_in
 
 METHODS = list(methods())
-# One for each group of operators that stand in for mmcv's compiled ones.
-FAST = ('carafe', 'dcn', 'deformable_detr', 'dyhead', 'guided_anchoring', 'psanet', 'reppoints')
+# One for each of the operators that stand in for mmcv's compiled ones, as far as CPUs need them.
+FAST = ('carafe', 'dcn', 'dyhead', 'guided_anchoring', 'pisa', 'psanet', 'reppoints')
 CANNOT = {
     'grounding_dino': 'reads its text with BERT, whose weights have to be downloaded',
     'icnet': "runs the layers of a ResNet by name, as it changes the images' size between them",
     'misc': "has Detectron2's models, without a backbone of OpenMMLab",
     'tridentnet': 'is a ResNet itself, whose last stage has three branches',
 }
-NEEDS = {'boxinst': 'skimage'}  # not required by mmdet
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -61,15 +60,18 @@ def test_takes_a_training_step_and_predicts(
     method: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library, name = method
-    if folder(method) in NEEDS:
-        pytest.importorskip(NEEDS[folder(method)])
     monkeypatch.chdir(LIBRARIES[library])  # distillation reads its teacher's config from here
     torch.manual_seed(0)
     config = Config.fromfile(f'configs/{name}')
     put_dwnet_in(config)
     lighten(config)
     with DefaultScope.overwrite_default_scope(library):
-        model = revert_sync_batchnorm(MODELS.build(config.model))
+        try:
+            model = revert_sync_batchnorm(MODELS.build(config.model))
+        except RuntimeError as error:
+            if 'is not installed' not in str(error):
+                raise
+            pytest.skip(str(error))  # a package that mmdet does not require
         model.init_weights()
         if config.get('train_dataloader'):  # otherwise its parts are trained by others
             take_a_training_step(config, model)

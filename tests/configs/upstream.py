@@ -55,10 +55,11 @@ def lighten(config: Config) -> None:
     if config.default_scope == 'mmseg':
         config.model.data_preprocessor.size = (SIZE, SIZE)
     for part in _dicts(config.model):
-        # Regions, and queries: DINO takes as many positions, and small maps have few.
-        for key, most in dict(max_per_img=60, num=32, num_queries=60).items():
+        for key, most in dict(max_per_img=100, num=32).items():  # regions
             if isinstance(part.get(key), int):
                 part[key] = min(part[key], most)
+        if part.get('num_queries', 0) > 100:
+            part['num_queries'] = 60  # DINO takes as many positions, and small maps have few
         # On the CPU, mmdet cannot paste masks of boxes outside the image, which networks that have
         # learned nothing predict.
         if 'clip_border' in part:
