@@ -9,7 +9,9 @@ per theme:
 |--------------------|----------------------------------------------------------------------|
 | `suppression.py`   | NMS of boxes and of lanes                                            |
 | `regions.py`       | RoIAlign, RoIPool, deformable RoI pooling                            |
-| `convolutions.py`  | deformable convolution, convolution at chosen positions, CARAFE      |
+| `deform_conv.py`   | deformable convolution                                               |
+| `masked_conv.py`   | convolution at chosen positions                                      |
+| `carafe.py`        | upsampling with a kernel for each pixel                              |
 | `attention.py`     | multi-scale deformable attention, the masks of point-wise attention  |
 | `normalization.py` | synchronized batch normalization                                     |
 | `losses.py`        | focal loss                                                           |
@@ -26,20 +28,21 @@ from .attention import (
     psamask_backward,
     psamask_forward,
 )
-from .convolutions import (
+from .carafe import (
     carafe_backward,
     carafe_forward,
     carafe_naive_backward,
     carafe_naive_forward,
+)
+from .deform_conv import (
     deform_conv_backward_input,
     deform_conv_backward_parameters,
     deform_conv_forward,
-    masked_col2im_forward,
-    masked_im2col_forward,
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
 )
 from .losses import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
+from .masked_conv import masked_col2im_forward, masked_im2col_forward
 from .normalization import (
     sync_bn_backward_data,
     sync_bn_backward_param,

@@ -1,10 +1,8 @@
-"""Convolutions: with deformed kernels, at chosen positions, with a kernel per position (CARAFE)."""
+"""Deformable convolution, with and without masks."""
 
-import math
 from functools import partial
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 import torchvision
 from torch import Tensor
 
@@ -177,19 +175,24 @@ def _modulated_deform_conv(
     mask: Tensor,
     bias: Tensor | None,
     geometry: dict[str, int],
-    size: tuple[int, ...],
+    size: torch.Size,
 ) -> Tensor:
-    # mmdet's DyHead gives offsets and masks of a larger map. The compiled operator then reads the
-    # first numbers of each image's as if they belonged to a map of the output's size.
-    offset, mask = (
-        tensor.flatten(1)[:, : math.prod(tensor.shape[1:2] + size)].view(-1, tensor.shape[1], *size)
-        if tensor[0, 0].numel() > math.prod(size)
-        else tensor
-        for tensor in (offset, mask)
-    )
+    offset, mask = _of_size(offset, size), _of_size(mask, size)
     return _deform_conv(
         input, offset, weight, mask, bias, geometry=geometry, names=_MODULATED_NAMES
     )
+
+
+def _of_size(tensor: Tensor, size: torch.Size) -> Tensor:
+    """Read offsets or masks as the compiled operator does, if they are those of a larger map.
+
+    It takes the first numbers of each image's as those of a map of the output's size, and mmdet's
+    DyHead has learned with that.
+    """
+    if tensor.shape[2:].numel() <= size.numel():
+        return tensor
+    channels = tensor.shape[1]
+    return tensor.flatten(1)[:, : channels * size.numel()].unflatten(1, (channels, *size))
 
 
 def _deform_conv(
@@ -241,165 +244,3 @@ def _places(
     y, x = axes[0][:, None, :, None], axes[1][None, :, None, :]  # taps by taps by H' by W'
     places = torch.stack(torch.broadcast_tensors(y, x), dim=2).flatten(0, 2).to(offset.dtype)
     return places.repeat(len(offset[0]) // len(places), 1, 1)
-
-
-def masked_im2col_forward(
-    features: Tensor,
-    mask_h_idx: Tensor,
-    mask_w_idx: Tensor,
-    data_col: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    pad_h: int,
-    pad_w: int,
-) -> None:
-    """Gather what a convolution needs at chosen positions.
-
-    Args:
-        features: (1, C, H, W).
-        mask_h_idx: (P,), int64, rows of the positions.
-        mask_w_idx: (P,), int64, columns of the positions.
-        data_col: (C * kernel_h * kernel_w, P), receives the features under the kernel.
-        kernel_h: Height of the kernel.
-        kernel_w: Width of the kernel.
-        pad_h: Zeros above the features.
-        pad_w: Zeros on the left of the features.
-    """
-    padded = F.pad(features[0], (pad_w, kernel_w - 1, pad_h, kernel_h - 1))
-    rows = mask_h_idx[:, None] + torch.arange(kernel_h, device=features.device)
-    columns = mask_w_idx[:, None] + torch.arange(kernel_w, device=features.device)
-    patches = padded[:, rows[:, :, None], columns[:, None, :]]  # (C, P, kernel_h, kernel_w)
-    data_col.copy_(patches.permute(0, 2, 3, 1).reshape(data_col.shape))
-
-
-def masked_col2im_forward(
-    col: Tensor,
-    mask_h_idx: Tensor,
-    mask_w_idx: Tensor,
-    im: Tensor,
-    height: int,
-    width: int,
-    channels: int,
-) -> None:
-    """Write results to chosen positions.
-
-    Args:
-        col: (channels, P), the results.
-        mask_h_idx: (P,), int64, rows of the positions.
-        mask_w_idx: (P,), int64, columns of the positions.
-        im: (1, channels, height, width), receives the results; left unchanged elsewhere.
-        height: Height of `im`.
-        width: Width of `im`.
-        channels: Channels of `im`.
-    """
-    im[0][:, mask_h_idx, mask_w_idx] = col.to(im.dtype)
-
-
-def carafe_forward(
-    features: Tensor,
-    masks: Tensor,
-    rfeatures: Tensor,
-    routput: Tensor,
-    rmasks: Tensor,
-    output: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
-    """Upsample features, each pixel with a kernel of its own on the features around it.
-
-    Args:
-        features: (N, C, H, W).
-        masks: (N, group_size * kernel_size^2, scale_factor * H, scale_factor * W), the kernels.
-        rfeatures: (N, C, H, W), receives the features for the backward pass.
-        routput: Memory for the compiled operator; left unchanged.
-        rmasks: Memory for the compiled operator; left unchanged.
-        output: (N, C, scale_factor * H, scale_factor * W), receives the result.
-        kernel_size: Side of the kernels, odd.
-        group_size: Groups of channels; those of a group share kernels.
-        scale_factor: Pixels of the output per pixel of the features, along each side.
-    """
-    rfeatures.copy_(features)
-    carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor)
-
-
-def carafe_backward(
-    grad_output: Tensor,
-    rfeatures: Tensor,
-    masks: Tensor,
-    rgrad_output: Tensor,
-    rgrad_input_hs: Tensor,
-    rgrad_input: Tensor,
-    rgrad_masks: Tensor,
-    grad_input: Tensor,
-    grad_masks: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
-    """Compute the gradients of `carafe_forward` for the features and the masks.
-
-    It takes the arguments of `carafe_forward`, but `grad_output`, of the shape of its result, for
-    the gradient of the result, `grad_input` and `grad_masks`, which receive the gradients, and
-    other memory for the compiled operator.
-    """
-    carafe_naive_backward(
-        grad_output,
-        rfeatures,
-        masks,
-        grad_input,
-        grad_masks,
-        kernel_size,
-        group_size,
-        scale_factor,
-    )
-
-
-def carafe_naive_forward(
-    features: Tensor,
-    masks: Tensor,
-    output: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
-    """Compute `carafe_forward`, without memory for the backward pass."""
-    dtype = torch.promote_types(features.dtype, masks.dtype)
-    tensors = (features.to(dtype), masks.to(dtype))
-    output.copy_(_reassemble(*tensors, kernel_size, group_size, scale_factor))
-
-
-def carafe_naive_backward(
-    grad_output: Tensor,
-    features: Tensor,
-    masks: Tensor,
-    grad_input: Tensor,
-    grad_masks: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
-    """Compute `carafe_backward` from the features themselves."""
-    dtype = torch.promote_types(features.dtype, masks.dtype)
-    grads = gradients(
-        lambda features, masks: _reassemble(features, masks, kernel_size, group_size, scale_factor),
-        [features, masks],
-        grad_output.to(torch.promote_types(grad_output.dtype, dtype)),
-    )
-    grad_input.copy_(grads[0])
-    grad_masks.copy_(grads[1])
-
-
-def _reassemble(features: Tensor, masks: Tensor, size: int, groups: int, scale: int) -> Tensor:
-    """Upsample by inhomogeneous products on the small map, one for each pixel of the large one."""
-    from mmdwnet.ops import inhomogeneous_depthwise_conv2d  # takes time, and few need it
-
-    n, c, h, w = features.shape
-    kernels = masks.reshape(n, groups, size, size, h, scale, w, scale)
-    kernels = kernels.permute(5, 7, 0, 1, 2, 3, 4, 6).flatten(0, 2)
-    if size == 1:
-        kernels = F.pad(kernels, (0, 0, 0, 0, 1, 1, 1, 1))  # the smallest that the product takes
-    with torch.autocast(features.device.type, enabled=False):  # the dtypes are chosen already
-        pixels = inhomogeneous_depthwise_conv2d(features.repeat(scale**2, 1, 1, 1), kernels)
-    pixels = pixels.view(scale, scale, n, c, h, w).permute(2, 3, 4, 0, 5, 1)
-    return pixels.reshape(n, c, h * scale, w * scale)
