@@ -21,11 +21,11 @@ class _Loader(importlib.abc.Loader):
     """Fill an empty module with the stand-in's operators."""
 
     def exec_module(self, module: ModuleType) -> None:
-        from . import operators  # imports torchvision, which takes time
+        from . import missing, operators  # imports torchvision, which takes time
 
         for name in operators.__all__:
             setattr(module, name, getattr(operators, name))
-        module.__getattr__ = operators.missing_operator  # type: ignore[method-assign]
+        module.__getattr__ = missing.missing_operator  # type: ignore[method-assign]
         _import_in_children()
         _log_once(f'mmcv has no compiled operators: {operators.get_compiler_version()}')
 

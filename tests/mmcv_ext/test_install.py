@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from importlib.machinery import PathFinder
@@ -204,3 +205,23 @@ if __name__ == '__main__':
     )
     assert 'reached 1' in output
     assert 'reached 2' in output
+
+
+def test_alone(tmp_path: Path) -> None:
+    """In an environment without the rest of the package, whose `__init__` installs it otherwise."""
+    package = tmp_path / 'mmdwnet'
+    for room in ('mmcv_ext', 'ops'):
+        shutil.copytree(ROOT / 'mmdwnet' / room, package / room)
+    shutil.copy(ROOT / 'mmdwnet' / 'errors.py', package)
+    (package / '__init__.py').touch()
+    output = run(
+        'from mmdwnet import mmcv_ext\n'
+        'mmcv_ext.install()\n'
+        f'{CALL}\n'
+        'for layer in (mmcv.ops.CARAFEPack(4, 2), mmcv.ops.ModulatedDeformConv2dPack(4, 4, 3)):\n'
+        '    layer(torch.ones(1, 4, 5, 5)).sum().backward()\n'
+        'print(mmcv_ext.__file__)\n',
+        tmp_path,
+    )
+    assert STAND_IN in output
+    assert str(package) in output
