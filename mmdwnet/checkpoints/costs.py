@@ -11,7 +11,7 @@ import pickletools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmdwnet.errors import UserError
 
@@ -47,13 +47,30 @@ class _Name:
     path: str
 
 
-def check_costs(pickles: Iterable[bytes], size: int, source: str) -> None:
+class Storage(NamedTuple):
+    """What a pickle says of the numbers of a tensor, which may be anything.
+
+    Args:
+        kind: The path of their class.
+        key: Where the file has them.
+        elements: How many there are.
+    """
+
+    kind: Any
+    key: Any
+    elements: Any
+
+
+def check_costs(pickles: Iterable[bytes], size: int, source: str) -> set[Storage]:
     """Check that pickles ask for no more than an honest file does.
 
     Args:
         pickles: Those in a file.
         size: Of the file, in bytes.
         source: What messages call it.
+
+    Returns:
+        The storages that they name.
 
     Raises:
         UserError: They ask for more.
@@ -62,6 +79,7 @@ def check_costs(pickles: Iterable[bytes], size: int, source: str) -> None:
     account = _Account(_MOST_PER_BYTE * size + _MOST_ANYWAY, source)
     for each in pickles:
         account.follow(each)
+    return account.storages
 
 
 class _Account:
@@ -75,7 +93,7 @@ class _Account:
     def __init__(self, left: int, source: str) -> None:
         self._left = left
         self._source = source
-        self._storages: set[tuple] = set()
+        self.storages: set[Storage] = set()
 
     def follow(self, pickle: bytes) -> None:
         """Pay for a pickle."""
@@ -167,10 +185,11 @@ class _Account:
 
     def _store(self, storage: _Made) -> None:
         """Pay for a storage once."""
-        parts = tuple(part.value for part in _parts(storage))
-        if parts[:1] == ('storage',) and (parts[2], parts[4]) not in self._storages:
-            self._storages.add((parts[2], parts[4]))
-            self._pay(_Made(_elements((_parts(storage)[4],))))
+        name, kind, key, _, elements = _parts(storage)[:5]
+        found = Storage(getattr(kind.value, 'path', None), key.value, elements.value)
+        if name.value == 'storage' and found not in self.storages:
+            self.storages.add(found)
+            self._pay(_Made(_elements((elements,))))
 
 
 def _parts(thing: _Made) -> Sequence[_Made]:

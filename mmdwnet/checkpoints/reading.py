@@ -12,7 +12,7 @@ import struct
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from mmdwnet.errors import UserError
 
 from . import stand_ins
-from .costs import check_costs
+from .costs import Storage, check_costs
 
 # What mmengine's checkpoints name: histories of losses, the numpy arrays in them, numpy's numbers.
 _MMENGINE: dict[str, Callable] = {
@@ -125,13 +125,14 @@ def _read(
     try:
         if path.suffix == '.safetensors':
             return load_file(path)
-        pickles = _pickles(path, source)
+        pickles, held = _pickles(path, source)
         # More would be slow: the reader looks through all of them at every name.
         names = _names(pickles)[:_MOST_STAND_INS]
         given = stand_ins_for(names)
-        check_costs(pickles, path.stat().st_size, source)
+        storages = check_costs(pickles, path.stat().st_size, source)
         with warnings.catch_warnings(), _safe_globals(given):
             warnings.simplefilter('ignore')  # of pickle protocols and the like
+            _check_storages(storages, held)
             read = stand_ins.replace(torch.load(path, map_location='cpu', weights_only=True))
     except UserError:
         raise
@@ -154,8 +155,11 @@ def _read(
     return read
 
 
-def _pickles(path: Path, source: str) -> list[bytes]:
-    """Return the pickles in a file."""
+def _pickles(path: Path, source: str) -> tuple[list[bytes], dict[str, int | None]]:
+    """Return the pickles in a file, and how many bytes each storage has, None if torch checks it.
+
+    Keys are in lower case, as torch does not tell it from upper case in an archive.
+    """
     with path.open('rb') as file:
         start = file.read(tarfile.BLOCKSIZE)
         if start.startswith(b'PK\x03\x04'):
@@ -176,10 +180,11 @@ def _pickles(path: Path, source: str) -> list[bytes]:
             length = file.tell() - begin
             file.seek(begin)
             pickles.append(file.read(length))
-        return pickles
+        keys = [given for _, given, _ in pickletools.genops(pickles[-1]) if isinstance(given, str)]
+        return pickles, {key.lower(): None for key in keys}
 
 
-def _pickles_in_archive(path: Path, source: str) -> list[bytes]:
+def _pickles_in_archive(path: Path, source: str) -> tuple[list[bytes], dict[str, int | None]]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(Path(entry.filename).name == 'constants.pkl' for entry in entries):
@@ -197,10 +202,28 @@ def _pickles_in_archive(path: Path, source: str) -> list[bytes]:
         size = sum(max(entry.compress_size, entry.file_size) for entry in entries)
         if size > path.stat().st_size or archive.start_dir != _directory(path):
             raise ValueError('an archive with more in it than it has bytes, or with two contents')
-        # torch does not tell upper case from lower in them.
-        return [
-            archive.read(entry) for entry in entries if entry.filename.lower().endswith('data.pkl')
-        ]
+        pickles: list[bytes] = []
+        held: dict[str, int | None] = {}
+        for entry in entries:
+            name = entry.filename.lower()
+            if name.endswith('data.pkl'):
+                pickles.append(archive.read(entry))
+            key, size = name.partition('/data/')[2], entry.file_size
+            held[key] = size if held.get(key, size) == size else -1  # which no storage has
+        return pickles, held
+
+
+def _check_storages(storages: Iterable[Storage], held: Mapping[str, int | None]) -> None:
+    """Raise a ValueError if a file does not have the numbers that its pickles speak of.
+
+    Older versions of torch take what lies behind them in memory.
+    """
+    for kind, key, elements in storages:
+        kind = str(kind).removeprefix('torch.').removeprefix('storage.')
+        dtype = getattr(getattr(torch, kind, None), 'dtype', torch.uint8)
+        key = str(key).lower()
+        if key not in held or held[key] not in (None, elements * dtype.itemsize):
+            raise ValueError('a storage of another size than the file has for it')
 
 
 def _directory(path: Path) -> int:

@@ -484,6 +484,10 @@ FILES: dict[str, Callable[[bytes], bytes]] = {
     'entries that are links': lambda whole: _pack(
         _members(whole) | {'hostile/data/0': b'/etc/passwd'}, external_attr=0o120777 << 16
     ),
+    'a storage of a few bytes': lambda whole: _pack(_members(whole) | {'hostile/data/0': b'few'}),
+    'a storage in capitals, of a few bytes': lambda whole: _pack(
+        _members(whole) | {'hostile/DATA/0': b'few'}
+    ),
     'entries that leave the folder': lambda whole: _renamed(whole, lambda name: f'../../{name}'),
     'a pickle in capitals': lambda whole: _renamed(whole, str.upper),
     'an archive of text': lambda whole: _pack({'a.txt': b'a'}),
