@@ -16,8 +16,8 @@ from mmdwnet import DWNet
 from .upstream import LIBRARIES, batch, lighten, methods, put_dwnet_in
 
 METHODS = list(methods())
-# Those that failed before their operators were there, one for each.
-FAST = ('carafe', 'dcn', 'dyhead', 'guided_anchoring', 'psanet', 'reppoints')
+# Some that failed before their operators were there.
+FAST = ('dyhead', 'guided_anchoring', 'psanet', 'reppoints')
 CANNOT = {
     'grounding_dino': 'reads its text with BERT, whose weights have to be downloaded',
     'icnet': "runs the layers of a ResNet by name, as it changes the images' size between them",
