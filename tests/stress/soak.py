@@ -76,17 +76,19 @@ def soak(task: Task, iterations: int, workers: int) -> tuple[float, int]:
     code = train.main([str(config), '--work-dir', str(work_dir), '--cfg-options', *changes])
     assert code == 0, f'{task.name} ended with {code}'
     half = Measure.notes[len(Measure.notes) // 2 :]
-    quarters = half[: len(half) // 2], half[len(half) // 2 :]
-    first, last = (statistics.median(size for size, _ in quarter) for quarter in quarters)
+    # Of the trend, as the memory of single steps varies by several percent in detection.
+    sizes = [size for size, _ in half]
+    slope, start = statistics.linear_regression(range(len(half)), sizes)
+    growth = slope * len(half) / start
     # The least, as a worker's batch that comes before its turn keeps files open until then.
+    quarters = half[: len(half) // 2], half[len(half) // 2 :]
     files = [min(count for _, count in quarter) for quarter in quarters]
     print(
-        f'{task.name}: {first:.1f} MiB in the third quarter, {last:.1f} in the last '
-        f'({last / first - 1:+.2%}); from {half[0][0]:.1f} to {half[-1][0]:.1f} MiB '
-        f'({half[-1][0] / half[0][0] - 1:+.2%}); open files {files[0]} and {files[1]}',
+        f'{task.name}: from {min(sizes):.1f} to {max(sizes):.1f} MiB in the last half, growing by '
+        f'{growth:+.2%}; open files {files[0]} and {files[1]}',
         flush=True,
     )
-    return half[-1][0] / half[0][0] - 1, files[1] - files[0]
+    return growth, files[1] - files[0]
 
 
 def main() -> int:
