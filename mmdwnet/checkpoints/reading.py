@@ -8,6 +8,7 @@ What a file asks for beyond that is marked for the time of one reading, but as a
 import io
 import logging
 import pickletools
+import re
 import struct
 import tarfile
 import warnings
@@ -40,6 +41,7 @@ _MMENGINE: dict[str, Callable] = {
 _PROGRAMS = {'nt', 'os', 'posix', 'sys'}  # modules of which no data names anything
 _ZIP_END = 2**16 + 22  # the longest end of a zip archive
 _LOCATOR = struct.Struct('<4sLQL')  # of the end for large archives
+_STORAGE = re.compile(r'torch\.(storage\.)?\w+Storage')
 _LEGACY_PICKLES = 5  # magic number, version, system, checkpoint, storages
 _MOST_STAND_INS = 100  # honest files need few
 _SHOWN = 10  # names in a message
@@ -219,9 +221,12 @@ def _check_storages(storages: Iterable[Storage], held: Mapping[str, int | None])
     Older versions of torch take what lies behind them in memory.
     """
     for kind, key, elements in storages:
-        kind = str(kind).removeprefix('torch.').removeprefix('storage.')
-        dtype = getattr(getattr(torch, kind, None), 'dtype', torch.uint8)
-        key = str(key).lower()
+        # Other objects could have any dtype, and look like any key.
+        if not isinstance(key, str) or not _STORAGE.fullmatch(str(kind)):
+            raise ValueError('a storage without a key or a class')
+        found = getattr(torch, kind.rpartition('.')[2])
+        dtype = torch.uint8 if found is torch.UntypedStorage else found.dtype
+        key = key.lower()
         if key not in held or held[key] not in (None, elements * dtype.itemsize):
             raise ValueError('a storage of another size than the file has for it')
 

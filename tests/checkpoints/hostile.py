@@ -461,6 +461,16 @@ def _renamed(whole: bytes, change: Callable[[str], str]) -> bytes:
     return _pack({change(name): content for name, content in _members(whole).items()})
 
 
+def _stored(kind: bytes, key: bytes, elements: int, **records: int) -> bytes:
+    """Return an archive with one storage, and records of so many bytes."""
+    parts = [text('storage'), kind, key, text('cpu'), number(elements)]
+    pickled = b'\x80\x02}' + text('a') + b'(' + b''.join(parts) + b'tQs.'
+    return _pack(
+        {'hostile/data.pkl': pickled, 'hostile/version': b'3', 'hostile/byteorder': b'little'}
+        | {f'hostile/data/{name}': bytes(size) for name, size in records.items()}
+    )
+
+
 # In place of the whole file, of which they get an honest one.
 FILES: dict[str, Callable[[bytes], bytes]] = {
     'nothing': lambda whole: b'',
@@ -487,6 +497,15 @@ FILES: dict[str, Callable[[bytes], bytes]] = {
     'a storage of a few bytes': lambda whole: _pack(_members(whole) | {'hostile/data/0': b'few'}),
     'a storage in capitals, of a few bytes': lambda whole: _pack(
         _members(whole) | {'hostile/DATA/0': b'few'}
+    ),
+    'a tensor for the class of a storage': lambda whole: _stored(
+        tensor((1,), (1,), name='a'), text('b'), 10**6, a=4, b=10**6
+    ),
+    'bytes for the key of a storage': lambda whole: _stored(
+        b'ctorch\nFloatStorage\n',
+        call('_codecs.encode', text('x'), text('latin1')),
+        10**6,
+        **{"b'x'": 4, 'None': 4 * 10**6},
     ),
     'entries that leave the folder': lambda whole: _renamed(whole, lambda name: f'../../{name}'),
     'a pickle in capitals': lambda whole: _renamed(whole, str.upper),

@@ -24,6 +24,16 @@ SECONDS, BYTES, PER_BYTE = 10, 2**29, 16
 OWN = ('start', 'resume')  # ways to use a checkpoint of mmengine's
 # Data, though strange, beside weights that are used.
 _HARMLESS = ('opcodes: complex number of text', 'file: a pickle in capitals')
+# Torch 2.9 would read memory behind the file's.
+_SHORT = {
+    f'file: {kind}'
+    for kind in (
+        'a storage of a few bytes',
+        'a storage in capitals, of a few bytes',
+        'a tensor for the class of a storage',
+        'bytes for the key of a storage',
+    )
+}
 
 
 @pytest.fixture(scope='module')
@@ -105,6 +115,8 @@ def refusing(kind: str) -> set[str]:
     group = kind.partition(':')[0]
     if group == 'resumed' or kind in _HARMLESS:
         return set()
+    if kind in _SHORT:
+        return {'mmengine', *OWN, 'convert'}
     if group in ('call', 'fill'):  # the converter has inert stand-ins for these
         return {'mmengine', *OWN}
     return {*OWN, 'convert'}
