@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from .stand_in import mmcv, needs_stand_in, random
+from .stand_in import check_under_autocast, mmcv, needs_stand_in, random
 
 pytestmark = needs_stand_in
 
@@ -14,17 +14,7 @@ pytestmark = needs_stand_in
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_under_autocast(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    layer = mmcv.ops.CARAFEPack(4, 2)
-    x = random(2, 4, 7, 8, seed=6).float()
-    with torch.autocast('cpu', dtype):
-        output = layer(x.to(dtype))
-        output.float().square().sum().backward()
-    assert output.dtype == dtype
-    assert all(p.grad.isfinite().all() for p in layer.parameters())
-    epsilon = torch.finfo(dtype).eps
-    torch.testing.assert_close(
-        output.float(), layer(x), rtol=8 * epsilon, atol=8 * epsilon * output.abs().max().item()
-    )
+    check_under_autocast(mmcv.ops.CARAFEPack(4, 2), dtype)
 
 
 def reference_carafe(x: Tensor, masks: Tensor, size: int, groups: int, scale: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmdwnet.errors import UserError
 
-from .stand_in import mmcv, needs_stand_in, random
+from .stand_in import check_under_autocast, mmcv, needs_stand_in, random
 
 pytestmark = needs_stand_in
 
@@ -173,17 +173,7 @@ def test_offsets_of_a_larger_map_are_read_as_compiled_mmcv_reads_them() -> None:
 @pytest.mark.parametrize('kind', ['DeformConv2dPack', 'ModulatedDeformConv2dPack'])
 def test_half_precision_under_autocast(kind: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    layer = getattr(mmcv.ops, kind)(4, 6, 3)
-    x = random(2, 4, 7, 8, seed=6).float()
-    with torch.autocast('cpu', dtype):
-        output = layer(x.to(dtype))
-        output.float().square().sum().backward()
-    assert output.dtype == dtype
-    assert all(p.grad.isfinite().all() for p in layer.parameters())
-    epsilon = torch.finfo(dtype).eps
-    torch.testing.assert_close(
-        output.float(), layer(x), rtol=8 * epsilon, atol=8 * epsilon * output.abs().max().item()
-    )
+    check_under_autocast(getattr(mmcv.ops, kind)(4, 6, 3), dtype)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
