@@ -72,7 +72,7 @@ def test_takes_a_training_and_a_test_step(name):
             check_result(config, result)
 
 
-@pytest.mark.parametrize('name', [CLASSIFIER, DETECTOR])
+@pytest.mark.parametrize('name', [CLASSIFIER, DETECTOR, *UPSTREAM])
 def test_takes_a_training_step_in_bfloat16(name):
     torch.manual_seed(0)
     with opened(name) as config:
