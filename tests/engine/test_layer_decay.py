@@ -78,6 +78,8 @@ def test_a_backbone_without_layers_is_refused(model: nn.Module) -> None:
         options(model, layer_decay_rate=0.5, bypass_duplicate=True)
 
 
-def test_a_missing_rate_is_refused() -> None:
-    with pytest.raises(UserError, match='got no layer_decay_rate'):
-        options(Detector(nano('static')), bypass_duplicate=True)
+@pytest.mark.parametrize('given', [{}, dict(layer_decay_rate='0.8'), dict(layer_decay_rate=0)])
+def test_a_rate_has_to_be_given(given: dict) -> None:
+    said = f'got layer_decay_rate={given.get("layer_decay_rate")!r}: give a number above 0'
+    with pytest.raises(UserError, match=said):
+        options(Detector(nano('static')), **given)
