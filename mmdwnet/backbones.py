@@ -72,7 +72,8 @@ class Backbone(BaseModule):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the layer index of a parameter, for layer-wise learning rate decay.
 
-        mmpretrain's `LearningRateDecayOptimWrapperConstructor` calls this.
+        mmpretrain's `LearningRateDecayOptimWrapperConstructor` and, for detectors and segmentors,
+        `LayerDecayOptimWrapperConstructor` call this.
 
         Args:
             param_name: Name of the parameter in the whole model.

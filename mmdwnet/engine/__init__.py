@@ -2,6 +2,7 @@
 
 from .checkpoint_hook import ResumableCheckpointHook
 from .fuse_hook import FuseHook
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from .optim_wrapper import GuardedOptimWrapper
 from .sampler import ShareSampler
@@ -9,6 +10,7 @@ from .sampler import ShareSampler
 __all__ = [
     'FuseHook',
     'GuardedOptimWrapper',
+    'LayerDecayOptimWrapperConstructor',
     'ResumableCheckpointHook',
     'ResumableEpochBasedTrainLoop',
     'ResumableIterBasedTrainLoop',

@@ -23,10 +23,17 @@ SEGMENTORS = [f'seg/upernet_{variant}_160k_ade20k.py' for variant in VARIANTS]
 SWIN_MLPS = [f'cls/swin_mlp_{arch}.py' for arch in ('tiny_c24', 'tiny_c12', 'tiny_c6', 'base')]
 # One of each task.
 CLASSIFIER, DETECTOR, SEGMENTOR = TINY = CLASSIFIERS[0], DETECTORS[0], SEGMENTORS[0]
+# With recipes of mmdet's own.
+DINO, MASK2FORMER, RTMDET_INS = UPSTREAM = (
+    'custom/dino_dwnet_tiny_4scale_12e_coco.py',
+    'custom/mask2former_dwnet_tiny_lsj_50e_coco.py',
+    'custom/rtmdet_ins_dwnet_tiny_100e_coco.py',
+)
 CUSTOM = (
     'custom/mask_rcnn_dwnet_tiny_fpn_1x_coco.py',
     'custom/retinanet_dwnet_tiny_fpn_1x_coco.py',
     'custom/semantic_fpn_dwnet_tiny_80k_ade20k.py',
+    *UPSTREAM,
 )
 
 

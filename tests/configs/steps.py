@@ -16,11 +16,20 @@ def lighten(config: Config) -> None:
     if config.default_scope == 'mmseg':
         # Training images are padded to this size.
         config.model.data_preprocessor.size = (SIZE, SIZE)
+    if config.model.type == 'Mask2Former':
+        config.model.data_preprocessor.batch_augments = None  # pads to 1024 x 1024
+    if config.model.type == 'DINO':
+        config.model.num_queries = 60  # of the 85 positions of the maps
     if 'roi_head' in config.model:
         config.model.test_cfg.rpn.max_per_img = 100
         stages = config.model.train_cfg.rcnn
         for stage in stages if isinstance(stages, list) else [stages]:
             stage.sampler.num = 32
+
+
+def has_masks(config: Config) -> bool:
+    """Return whether a config is of an instance segmentation model."""
+    return 'segm' in config.test_evaluator.get('metric', ())
 
 
 def sample(scope: str, with_mask: bool, seed: int) -> dict:
@@ -58,8 +67,8 @@ def sample(scope: str, with_mask: bool, seed: int) -> dict:
 
 
 def batch(config: Config) -> dict:
-    with_mask = 'roi_head' in config.model
-    return pseudo_collate([sample(config.default_scope, with_mask, seed) for seed in (3, 4)])
+    scope, with_mask = config.default_scope, has_masks(config)
+    return pseudo_collate([sample(scope, with_mask, seed) for seed in (3, 4)])
 
 
 def take_a_training_step(config: Config, model: torch.nn.Module) -> None:

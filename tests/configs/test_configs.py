@@ -15,14 +15,18 @@ from .opening import (
     CUSTOM,
     DETECTOR,
     DETECTORS,
+    DINO,
+    MASK2FORMER,
+    RTMDET_INS,
     SEGMENTOR,
     SEGMENTORS,
     SWIN_MLPS,
     TINY,
+    UPSTREAM,
     build_model,
     opened,
 )
-from .steps import SIZE, batch, lighten, take_a_training_step
+from .steps import SIZE, batch, has_masks, lighten, take_a_training_step
 
 
 def test_no_config_is_left_out():
@@ -38,11 +42,11 @@ def check_result(config: Config, result) -> None:
         assert result.pred_label.item() == result.pred_score.argmax().item()
     elif config.default_scope == 'mmdet':
         instances = result.pred_instances
-        assert len(instances) <= 100
+        assert len(instances) <= (300 if config.model.type == 'DINO' else 100)
         assert instances.bboxes.shape == (len(instances), 4)
         assert ((instances.bboxes >= 0) & (instances.bboxes <= SIZE)).all()
         assert ((instances.labels >= 0) & (instances.labels < 80)).all()
-        if 'roi_head' in config.model:
+        if has_masks(config):
             assert instances.masks.shape == (len(instances), SIZE, SIZE)
             assert instances.masks.dtype == torch.bool
     else:
@@ -68,7 +72,7 @@ def test_takes_a_training_and_a_test_step(name):
             check_result(config, result)
 
 
-@pytest.mark.parametrize('name', [CLASSIFIER, DETECTOR])
+@pytest.mark.parametrize('name', [CLASSIFIER, DETECTOR, *UPSTREAM])
 def test_takes_a_training_step_in_bfloat16(name):
     torch.manual_seed(0)
     with opened(name) as config:
@@ -101,11 +105,13 @@ def test_imagenet_is_read(name, size, imagenet):
         assert image.flip(-1).equal(mirrored)
 
 
-@pytest.mark.parametrize('name', [DETECTOR, *CUSTOM[:2]])
+@pytest.mark.parametrize('name', [DETECTOR, *CUSTOM[:2], *UPSTREAM])
 def test_coco_is_read(name, coco):
+    size = 640 if name == RTMDET_INS else (800, 1067)
+    most = {MASK2FORMER: 1024, RTMDET_INS: 640}.get(name, 1333)
     with opened(name) as config:
         data = first_batch(config.test_dataloader, coco)
-        assert data['inputs'][0].shape == (3, 800, 1067)
+        assert data['inputs'][0].shape == (3, *np.broadcast_to(size, 2))
         for seed in range(10):
             np.random.seed(seed)
             data = first_batch(config.train_dataloader, coco)
@@ -114,12 +120,13 @@ def test_coco_is_read(name, coco):
             boxes = instances.bboxes.tensor
             assert (boxes >= 0).all()
             assert (boxes <= torch.tensor([width, height] * 2)).all()
-            assert max(height, width) <= 1333
-            if name == DETECTOR:
+            assert max(height, width) <= most
+            if name in (DETECTOR, DINO):
                 assert min(height, width) in range(480, 801, 32) or max(height, width) == 1333
-            if 'roi_head' in config.model:
-                assert instances.masks.masks.shape == (len(boxes), height, width)
-        if 'roi_head' in config.model:
+            if has_masks(config):
+                masks = instances.masks
+                assert (len(masks), masks.height, masks.width) == (len(boxes), height, width)
+        if has_masks(config):
             assert 'tta_model' not in config  # mmdet does not support it for masks
             return
         views = first_batch(config.test_dataloader, coco, config.tta_pipeline)['inputs']
