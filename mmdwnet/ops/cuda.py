@@ -19,8 +19,8 @@ _STRIP_WARPS = 4
 # Left to itself, ptxas spills a few registers to fit one more program into a multiprocessor.
 _STRIP_OPTIONS = {'num_warps': _STRIP_WARPS} | ({} if torch.version.hip else {'maxnreg': 255})
 _MANY_COLUMNS = 13
-_SUMS = 49  # sums of each lane
-_MANY_SUMS = 27
+_SUMS = 49  # of each lane, in the weight gradient
+_MANY_SUMS = 15
 # Programs that keep a large GPU busy, and how often each should add before it writes its sums.
 _PROGRAMS = 1024
 _STEPS = 4
@@ -78,9 +78,9 @@ def depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) 
 def weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) -> Launch:
     """Prepare sums for the weight's gradient, (N or 1, chunks, k, k, C), from channels-last."""
     n, c, h, w = x.shape
-    rows = max(r for r in range(1, k + 1) if k % r == 0 and (r == 1 or r * k <= _SUMS))
-    elements = 4 if rows * k <= _MANY_SUMS else 2
-    strip, lanes, block_c = _tile(c, w, elements // 2 if x.dtype == torch.float64 else elements)
+    wide = 2 if x.dtype == torch.float64 else 1  # registers of an element
+    rows = max(r for r in range(1, k + 1) if k % r == 0 and (r == 1 or r * k * wide <= _SUMS))
+    strip, lanes, block_c = _tile(c, w, (4 if rows * k <= _MANY_SUMS else 2) // wide)
     parts = 1 if shared else n
     length = h * triton.cdiv(w, strip) * (n if shared else 1)
     blocks = triton.cdiv(c, block_c)
