@@ -126,7 +126,8 @@ def product_per_position(
     n, c, h, w = x.shape
     groups, k = weight.shape[1:3]
     tile_h, tile_w = (8, 8) if min(h, w) > 4 else (4, 4)
-    block_c = min(triton.next_power_of_2(c), _TILE // (tile_h * tile_w))
+    tile = _TILE // 2 if x.dtype == torch.float64 else _TILE
+    block_c = min(triton.next_power_of_2(c), tile // (tile_h * tile_w))
     arguments: dict[str, Any] = dict(
         x=x, weight=weight, scale=scale, bias=bias, out=out, C=c, H=h, W=w
     )
