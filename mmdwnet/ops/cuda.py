@@ -1,6 +1,7 @@
 """Backend 'triton': launches the kernels of `kernels.py`, on CUDA or under Triton's interpreter."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -9,175 +10,171 @@ from torch import Tensor
 
 from . import kernels
 
-# Elements of a register tile: enough work for a program, few enough registers for many of them.
+# Elements of a register tile of the kernels per position.
 _TILE = 2048
-_WARPS = 8
-# Positions whose products a program of the weight gradient sums.
-_CHUNK = 1024
+_OPTIONS = {'num_warps': 8}
+# Of the other kernels: more elements per thread would not fit into its registers.
+_STRIP = 8
+_STRIP_WARPS = 4
+# Left to itself, ptxas spills a few registers to fit one more program into a multiprocessor.
+_STRIP_OPTIONS = {'num_warps': _STRIP_WARPS} | ({} if torch.version.hip else {'maxnreg': 255})
+_MANY_COLUMNS = 13
+_SUMS = 49  # of each lane, in the weight gradient
+_MANY_SUMS = 15
+# Programs that keep a large GPU busy, and how often each should add before it writes its sums.
+_PROGRAMS = 1024
+_STEPS = 4
+
+
+class Launch(NamedTuple):
+    """A kernel with what it is launched with."""
+
+    kernel: triton.JITFunction
+    grid: tuple[int, int]
+    arguments: dict[str, Any]
+    constants: dict[str, Any]
+    options: dict[str, int]
+
+    def __call__(self) -> None:
+        """Run the kernel, if there is any work."""
+        x = self.arguments['x']
+        if x.shape[0] == 0:
+            return
+        # The device of x need not be the current one.
+        with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+            self.kernel[self.grid](**self.arguments, **self.constants, **self.options)
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
     """Compute the homogeneous product; `weight` is (N, C, k, k), or (1, C, k, k) for all images."""
-    # Channels innermost, as the kernel reads them.
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    strides = (*weight.stride(), 0, 0)
-    return _product(x, weight, strides, weight.shape[-1], group_size=1, bias=bias, relu=relu)
+    x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
+    out = torch.empty_like(x)
+    product(x, weight, bias, relu, out)()
+    return out
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, out: Tensor) -> Launch:
+    """Prepare the homogeneous product of tensors that are channels-last."""
+    n, c, h, w = x.shape
+    k = weight.shape[-1]
+    narrow = x.dtype == torch.float64 or k > _MANY_COLUMNS
+    strip, lanes, block_c = _tile(c, w, 2 if narrow else 4)
+    arguments = dict(x=x, weight=weight, bias=bias, out=out, N=n, H=h, W=w)
+    constants = dict(C=c, K=k, SHARED=weight.shape[0] == 1, BIAS=bias is not None, RELU=relu)
+    constants |= dict(ACC=_accumulator(x), STRIP=strip, LANES=lanes, BLOCK_C=block_c)
+    grid = triton.cdiv(n * h * triton.cdiv(w, strip), lanes), triton.cdiv(c, block_c)
+    return Launch(kernels.product, grid, arguments, constants, _STRIP_OPTIONS)
 
 
 def depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) -> Tensor:
     """Compute the gradient for the weight: (N, C, k, k), or (1, C, k, k), summed if `shared`."""
-    n, c, h, w = x.shape
     x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
-    rows = min(h, max(1, _CHUNK // w))
-    chunks = triton.cdiv(h, rows)
-    taps = triton.next_power_of_2(k)
-    block_c = _block_c(c, 32)
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    sums = x.new_empty(n, chunks, k, k, c, dtype=dtype)
-    if n:
-        with _device(x):
-            kernels.weight_grad[(n * chunks, k, triton.cdiv(c, block_c))](
-                grad,
-                x,
-                sums,
-                c,
-                h,
-                w,
-                K=k,
-                TAPS=taps,
-                ROWS=rows,
-                BLOCK_P=max(1, 2 * _TILE // (taps * block_c)),
-                BLOCK_C=block_c,
-                ACC=_accumulator(x),
-                num_warps=_WARPS,
-            )
-    total = sums.sum((0, 1)).unsqueeze(0) if shared else sums.sum(1)
+    launch = weight_grad(grad, x, k, shared)
+    launch()
+    total = launch.arguments['out'].sum(1)
     return total.permute(0, 3, 1, 2).to(x.dtype)
+
+
+def weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) -> Launch:
+    """Prepare sums for the weight's gradient, (N or 1, chunks, k, k, C), from channels-last."""
+    n, c, h, w = x.shape
+    wide = 2 if x.dtype == torch.float64 else 1  # registers of an element
+    rows = max(r for r in range(1, k + 1) if k % r == 0 and (r == 1 or r * k * wide <= _SUMS))
+    strip, lanes, block_c = _tile(c, w, (4 if rows * k <= _MANY_SUMS else 2) // wide)
+    parts = 1 if shared else n
+    length = h * triton.cdiv(w, strip) * (n if shared else 1)
+    blocks = triton.cdiv(c, block_c)
+    work = k // rows * parts * blocks * triton.cdiv(length, lanes)
+    steps = min(max(_STEPS, work // _PROGRAMS), max(1, triton.cdiv(length, lanes)))
+    chunks = triton.cdiv(length, steps * lanes)
+    out = x.new_empty(parts, chunks, k, k, c, dtype=torch.promote_types(x.dtype, torch.float32))
+    arguments = dict(grad=grad, x=x, out=out, length=length, steps=steps, H=h, W=w)
+    constants = dict(C=c, K=k, ROWS=rows, ACC=_accumulator(x))
+    constants |= dict(STRIP=strip, LANES=lanes, BLOCK_C=block_c)
+    grid = k // rows * parts * chunks, blocks
+    return Launch(kernels.weight_grad, grid, arguments, constants, _STRIP_OPTIONS)
 
 
 def inhomogeneous_depthwise_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None, relu: bool
 ) -> Tensor:
     """Compute the inhomogeneous product of x, (N, C, H, W), and weight, (N, G, k, k, H, W)."""
-    groups, k = weight.shape[1:3]
-    size = x.shape[1] // groups
-    return _product(
-        x, weight, weight.stride(), k, group_size=size, bias=bias, scale=scale, relu=relu
-    )
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(x)
+    product_per_position(x, weight, out, bias, scale, relu)()
+    return out
 
 
 def inhomogeneous_depthwise_conv2d_input_grad(grad: Tensor, weight: Tensor) -> Tensor:
     """Compute the gradient for x, (N, C, H, W)."""
-    groups, k = weight.shape[1:3]
-    size = grad.shape[1] // groups
-    return _product(grad, weight, weight.stride(), k, group_size=size, transposed=True)
-
-
-def inhomogeneous_depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Compute the gradient for the weight, of `weight`'s shape and memory layout."""
-    n, c, h, w = x.shape
-    groups, k = weight.shape[1:3]
-    x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
-    out = torch.empty_like(weight)
-    block_m = triton.next_power_of_2(c // groups)
-    tile_h, tile_w = (4, 8) if block_m <= 64 else (1, 4)
-    block_g = min(triton.next_power_of_2(groups), max(1, _TILE // (tile_h * tile_w * block_m)))
-    tiles = triton.cdiv(h, tile_h) * triton.cdiv(w, tile_w)
-    if n:
-        with _device(x):
-            kernels.weight_grad_per_position[(n * tiles, triton.cdiv(groups, block_g))](
-                grad,
-                x,
-                out,
-                groups,
-                h,
-                w,
-                c // groups,
-                *out.stride(),
-                K=k,
-                TILE_H=tile_h,
-                TILE_W=tile_w,
-                BLOCK_G=block_g,
-                BLOCK_M=block_m,
-                ACC=_accumulator(x),
-                num_warps=_WARPS,
-            )
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(grad)
+    product_per_position(grad, weight, out, transposed=True)()
     return out
 
 
-def _product(
+def product_per_position(
     x: Tensor,
     weight: Tensor,
-    strides: tuple[int, ...],
-    k: int,
-    group_size: int,
+    out: Tensor,
     bias: Tensor | None = None,
     scale: Tensor | None = None,
     relu: bool = False,
     transposed: bool = False,
-) -> Tensor:
-    """Launch `kernels.product`.
-
-    Args:
-        x: (N, C, H, W).
-        weight: Memory of the kernels.
-        strides: The weight's for image, group, row and column of the kernel, and row and column
-            of the position; the last two are 0 where all positions have one kernel.
-        k: Side of the kernels.
-        group_size: Channels that share kernels.
-        bias: (C,), added.
-        scale: (C,), multiplied before.
-        relu: Whether to clip at 0.
-        transposed: Whether to compute the gradient for the input.
-
-    Returns:
-        (N, C, H, W), channels-last.
-    """
+) -> Launch:
+    """Prepare the inhomogeneous product of x, channels-last, or the gradient for the input."""
     n, c, h, w = x.shape
-    x = x.contiguous(memory_format=torch.channels_last)
-    out = torch.empty_like(x, memory_format=torch.channels_last)
-    if weight.shape[0] == 1:
-        strides = (0, *strides[1:])
+    groups, k = weight.shape[1:3]
     tile_h, tile_w = (8, 8) if min(h, w) > 4 else (4, 4)
-    block_c = _block_c(c, _TILE // (tile_h * tile_w))
-    tiles = triton.cdiv(h, tile_h) * triton.cdiv(w, tile_w)
-    if n:
-        with _device(x):
-            kernels.product[(n * tiles, triton.cdiv(c, block_c))](
-                x,
-                weight,
-                scale,
-                bias,
-                out,
-                c,
-                h,
-                w,
-                group_size,
-                *strides,
-                K=k,
-                PER_POSITION=strides[-1] != 0,
-                TRANSPOSED=transposed,
-                SCALE=scale is not None,
-                BIAS=bias is not None,
-                RELU=relu,
-                TILE_H=tile_h,
-                TILE_W=tile_w,
-                BLOCK_C=block_c,
-                ACC=_accumulator(x),
-                num_warps=_WARPS,
-            )
+    tile = _TILE // 2 if x.dtype == torch.float64 else _TILE
+    block_c = min(triton.next_power_of_2(c), tile // (tile_h * tile_w))
+    arguments: dict[str, Any] = dict(
+        x=x, weight=weight, scale=scale, bias=bias, out=out, C=c, H=h, W=w
+    )
+    arguments |= dict(group_size=c // groups, **_strides(weight))
+    constants = dict(K=k, TRANSPOSED=transposed, ACC=_accumulator(x))
+    constants |= dict(SCALE=scale is not None, BIAS=bias is not None, RELU=relu)
+    constants |= dict(TILE_H=tile_h, TILE_W=tile_w, BLOCK_C=block_c)
+    grid = n * triton.cdiv(h, tile_h) * triton.cdiv(w, tile_w), triton.cdiv(c, block_c)
+    return Launch(kernels.product_per_position, grid, arguments, constants, _OPTIONS)
+
+
+def inhomogeneous_depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Compute the gradient for the weight, of `weight`'s shape and memory layout."""
+    x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
+    out = torch.empty_like(weight)
+    weight_grad_per_position(grad, x, out)()
     return out
 
 
-def _block_c(channels: int, most: int) -> int:
-    """Return the channels that a program computes, a power of two."""
-    return min(triton.next_power_of_2(channels), most)
+def weight_grad_per_position(grad: Tensor, x: Tensor, out: Tensor) -> Launch:
+    """Prepare the gradient for the weight, `out`, from tensors that are channels-last."""
+    n, c, h, w = x.shape
+    groups, k = out.shape[1:3]
+    block_m = triton.next_power_of_2(c // groups)
+    tile_h, tile_w = (4, 8) if block_m <= 64 else (1, 4)
+    block_g = min(triton.next_power_of_2(groups), max(1, _TILE // (tile_h * tile_w * block_m)))
+    arguments = dict(grad=grad, x=x, out=out, G=groups, H=h, W=w)
+    arguments |= dict(group_size=c // groups, **_strides(out))
+    constants = dict(K=k, TILE_H=tile_h, TILE_W=tile_w, BLOCK_G=block_g, BLOCK_M=block_m)
+    constants['ACC'] = _accumulator(x)
+    grid = n * triton.cdiv(h, tile_h) * triton.cdiv(w, tile_w), triton.cdiv(groups, block_g)
+    return Launch(kernels.weight_grad_per_position, grid, arguments, constants, _OPTIONS)
+
+
+def _tile(channels: int, width: int, elements: int) -> tuple[int, int, int]:
+    """Return STRIP, LANES and BLOCK_C, for register tiles of `elements` per thread.
+
+    Few lanes are left over at the right edge and above the last channel.
+    """
+    strip = triton.cdiv(width, triton.cdiv(width, _STRIP))
+    block_c = min((32, 16, 8), key=lambda block: triton.cdiv(channels, block) * block)
+    return strip, elements * 32 * _STRIP_WARPS // block_c, block_c
+
+
+def _strides(weight: Tensor) -> dict[str, int]:
+    return {f'stride_{dim}': s for dim, s in zip('ngijhw', weight.stride(), strict=True)}
 
 
 def _accumulator(x: Tensor) -> tl.dtype:
     return tl.float64 if x.dtype == torch.float64 else tl.float32
-
-
-def _device(x: Tensor) -> AbstractContextManager:
-    """Launch on the device of `x`, which need not be the current one."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()

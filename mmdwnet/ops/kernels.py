@@ -1,9 +1,16 @@
 """Triton kernels of the depth-wise products. Launched by `cuda.py`.
 
-Maps are channels-last, (N, H, W, C) in memory; kernels' weights come with strides. A program has a
-tile of positions and a block of channels, as a register tile with channels innermost, so that each
-load is a row of contiguous channels. The k * k shifted tiles that a program needs come from DRAM
-once: all but the first visit to a position is served by the cache.
+Maps are channels-last, (N, H, W, C) in memory, so that each load is a row of contiguous channels.
+
+Where all positions have the same kernel, instructions are the limit. A program has strips of STRIP
+neighboring outputs, and a register tile of LANES strips by BLOCK_C channels for each of these
+outputs. It loads and converts each column of x, and each tap, once for all outputs of a strip.
+Strips are counted downward, then to the right, then by image, so that the rows that neighboring
+lanes share come from the cache, and only the last program has lanes without work. The number of
+channels is a constant, so that the addresses of columns take no instructions.
+
+Where kernels differ by position, the bytes of the weight are the limit. A program has a tile of
+positions and a block of channels.
 
 Sums are float32, or float64 for float64 tensors, in a fixed order, without atomics.
 """
@@ -12,6 +19,133 @@ Sums are float32, or float64 for float64 tensors, in a fixed order, without atom
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def plus(sums, i: tl.constexpr, term):
+    """Add `term` to `sums[i]`."""
+    return sums[:i] + (sums[i] + term,) + sums[i + 1 :]  # noqa: RUF005  # as Triton can
+
+
+@triton.jit(do_not_specialize=['N', 'H', 'W'])  # one compilation for maps of all sizes
+def product(
+    x,
+    weight,
+    bias,
+    out,
+    N,
+    H,
+    W,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    SHARED: tl.constexpr,
+    BIAS: tl.constexpr,
+    RELU: tl.constexpr,
+    STRIP: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Filter x: `out[h, w] = sum over i, j of x[h + i - K // 2, w + j - K // 2] * weight[i, j]`.
+
+    The weight is (N, K, K, C) in memory, or (1, K, K, C) if SHARED.
+    """
+    strips = tl.cdiv(W, STRIP)
+    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    image = (lane // H // strips).to(tl.int64)
+    h = lane % H
+    w = lane // H % strips * STRIP
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    valid = (image < N)[:, None] & (c < C)[None, :]
+    first = (image * H + h) * W + w
+    x += ((first - K // 2 * (W + 1)) * C)[:, None] + c[None, :]
+    if SHARED:
+        image = tl.zeros_like(image)
+    weight += (image * (K * K * C))[:, None] + c[None, :]
+    acc = (tl.zeros((LANES, BLOCK_C), ACC),) * STRIP
+    for i in range(K):
+        row = h + i - K // 2
+        width = tl.where(valid & ((row >= 0) & (row < H))[:, None], W, 0)  # of what is in the map
+        taps = ()
+        for j in tl.static_range(K + STRIP - 1):
+            if j < K:
+                # At the column that it is first needed for, as all of them take many registers.
+                taps += (tl.load(weight + j * C, valid).to(ACC),)  # type: ignore[assignment]
+            column = (w + j - K // 2)[:, None]
+            mask = (column >= 0) & (column < width)
+            values = tl.load(x + j * C, mask, 0.0).to(ACC)
+            for s in tl.static_range(STRIP):
+                if j >= s and j - s < K:
+                    acc = plus(acc, s, values * taps[j - s])
+        x += W * C
+        weight += K * C
+    out += (first * C)[:, None] + c[None, :]
+    for s in tl.static_range(STRIP):
+        result = acc[s]
+        if BIAS:
+            result += tl.load(bias + c, c < C, 0.0).to(ACC)[None, :]
+        if RELU:
+            result = tl.maximum(result, 0.0)
+        tl.store(out + s * C, result.to(out.dtype.element_ty), valid & (w + s < W)[:, None])
+
+
+@triton.jit(do_not_specialize=['length', 'steps', 'H', 'W'])
+def weight_grad(
+    grad,
+    x,
+    out,
+    length,
+    steps,
+    H,
+    W,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
+    STRIP: tl.constexpr,
+    LANES: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """Sum `grad[h, w] * x[h + i - K // 2, w + j - K // 2]` over strips.
+
+    A part, an image or the whole batch, has `length` strips; a program adds up `steps * LANES` of
+    them, for ROWS rows of the kernel. The sums go to `out`, (parts, chunks of a part, K, K, C), of
+    dtype ACC; the caller adds up the chunks.
+    """
+    chunk = tl.program_id(0) // (K // ROWS)
+    i0 = tl.program_id(0) % (K // ROWS) * ROWS
+    strips = tl.cdiv(W, STRIP)
+    chunks = tl.cdiv(length, steps * LANES)
+    part = chunk // chunks
+    lane = chunk % chunks * steps * LANES + tl.arange(0, LANES)
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    acc = (tl.zeros((LANES, BLOCK_C), ACC),) * (ROWS * K)
+    for _ in range(steps):
+        strip = part * length + lane
+        h = strip % H
+        w = strip // H % strips * STRIP
+        valid = (lane < length)[:, None] & (c < C)[None, :]
+        first = ((strip // H // strips).to(tl.int64) * H + h) * W + w
+        values = ()
+        for s in tl.static_range(STRIP):
+            mask = valid & (w + s < W)[:, None]
+            value = tl.load(grad + ((first + s) * C)[:, None] + c[None, :], mask, 0.0)
+            values += (value.to(ACC),)  # type: ignore[assignment]
+        for i in tl.static_range(ROWS):
+            row = h + i0 + i - K // 2
+            width = tl.where(valid & ((row >= 0) & (row < H))[:, None], W, 0)
+            start = first + (i0 + i - K // 2) * W - K // 2
+            for j in tl.static_range(K + STRIP - 1):
+                column = (w + j - K // 2)[:, None]
+                mask = (column >= 0) & (column < width)
+                shifted = tl.load(x + ((start + j) * C)[:, None] + c[None, :], mask, 0.0).to(ACC)
+                for s in tl.static_range(STRIP):
+                    if j >= s and j - s < K:
+                        acc = plus(acc, i * K + j - s, shifted * values[s])
+        lane += LANES
+    out += (chunk.to(tl.int64) * K + i0) * (K * C) + c
+    for t in tl.static_range(ROWS * K):
+        tl.store(out + t * C, tl.sum(acc[t], 0), c < C)
 
 
 @triton.jit
@@ -26,7 +160,7 @@ def positions(H, W, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
 
 
 @triton.jit
-def product(
+def product_per_position(
     x,
     weight,
     scale,
@@ -43,7 +177,6 @@ def product(
     stride_h,
     stride_w,
     K: tl.constexpr,
-    PER_POSITION: tl.constexpr,
     TRANSPOSED: tl.constexpr,
     SCALE: tl.constexpr,
     BIAS: tl.constexpr,
@@ -55,9 +188,9 @@ def product(
 ):
     """Filter x: `out[h, w] = sum over i, j of x[h + i - K // 2, w + j - K // 2] * weight`.
 
-    The weight is `weight[i, j]`, or `weight[i, j, h, w]` if PER_POSITION. If TRANSPOSED, the sum
-    is the gradient for the input, of `x` as the output's gradient: from
-    `h - i + K // 2, w - j + K // 2` come both x and the weight's position.
+    The weight is `weight[i, j, h, w]`. If TRANSPOSED, the sum is the gradient for the input, of
+    `x` as the output's gradient: from `h - i + K // 2, w - j + K // 2` come both x and the
+    weight's position.
     """
     image, h, w = positions(H, W, TILE_H, TILE_W)
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -79,14 +212,11 @@ def product(
             mask = inside[:, None] & in_c[None, :]
             values = tl.load(x + (y * W + z)[:, None] * C + c[None, :], mask, 0.0)
             tap = weight + group * stride_g + i * stride_i + j * stride_j
-            if PER_POSITION:
-                if TRANSPOSED:
-                    position = y.to(tl.int64) * stride_h + z * stride_w
-                else:
-                    position = h.to(tl.int64) * stride_h + w * stride_w
-                factors = tl.load(tap[None, :] + position[:, None], mask, 0.0).to(ACC)
+            if TRANSPOSED:
+                position = y.to(tl.int64) * stride_h + z * stride_w
             else:
-                factors = tl.load(tap, in_c, 0.0).to(ACC)[None, :]
+                position = h.to(tl.int64) * stride_h + w * stride_w
+            factors = tl.load(tap[None, :] + position[:, None], mask, 0.0).to(ACC)
             acc += values.to(ACC) * factors
     if SCALE:
         acc *= tl.load(scale + c, in_c, 0.0).to(ACC)[None, :]
@@ -97,57 +227,6 @@ def product(
     out += image * H * W * C
     mask = in_map[:, None] & in_c[None, :]
     tl.store(out + (h * W + w)[:, None] * C + c[None, :], acc.to(out.dtype.element_ty), mask)
-
-
-@triton.jit
-def weight_grad(
-    grad,
-    x,
-    out,
-    C,
-    H,
-    W,
-    K: tl.constexpr,
-    TAPS: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    ACC: tl.constexpr,
-):
-    """Sum `grad[h, w] * x[h + i - K // 2, w + j - K // 2]` over ROWS rows of an image.
-
-    A program has one i and all j, padded to TAPS, a power of two. The sums go to `out`,
-    (N, chunks of rows, K, K, C), of dtype ACC; the caller adds up the chunks.
-    """
-    chunks = tl.cdiv(H, ROWS)
-    chunk = tl.program_id(0) % chunks
-    image = (tl.program_id(0) // chunks).to(tl.int64)
-    i = tl.program_id(1)
-    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
-    in_c = c < C
-    j = tl.arange(0, TAPS)
-    grad += image * H * W * C
-    x += image * H * W * C
-    first = chunk * ROWS * W
-    last = tl.minimum((chunk + 1) * ROWS, H) * W
-    acc = tl.zeros((TAPS, BLOCK_P, BLOCK_C), ACC)
-    for start in range(first, last, BLOCK_P):
-        p = start + tl.arange(0, BLOCK_P)
-        mask = (p < last)[:, None] & in_c[None, :]
-        values = tl.load(grad + p[:, None] * C + c[None, :], mask, 0.0).to(ACC)
-        y = p // W + i - K // 2
-        z = p[None, :] % W + j[:, None] - K // 2
-        inside = ((p < last) & (y >= 0) & (y < H))[None, :] & (z >= 0) & (z < W)
-        inside = inside & (j < K)[:, None]
-        shifted = tl.load(
-            x + (y[None, :] * W + z)[:, :, None] * C + c[None, None, :],
-            inside[:, :, None] & in_c[None, None, :],
-            0.0,
-        )
-        acc += shifted.to(ACC) * values[None, :, :]
-    out += ((image * chunks + chunk) * K + i) * K * C
-    sums = tl.sum(acc, 1)
-    tl.store(out + j[:, None] * C + c[None, :], sums, (j < K)[:, None] & in_c[None, :])
 
 
 @triton.jit

@@ -60,6 +60,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=OPERATORS,
         help='time operators instead [all]; --input-size is then the size of the map',
     )
+    parser.add_argument(
+        '--compile-only',
+        metavar='CAPABILITY',
+        help='compile the Triton kernels of --operators for a GPU of this compute capability, such '
+        'as 9.0, which need not be there; count registers and instructions, predict times',
+    )
     parser.add_argument('--mode', choices=('infer', 'train'), default='infer')
     parser.add_argument(
         '--variant',
@@ -98,6 +104,8 @@ def benchmark(args: argparse.Namespace) -> None:
             raise UserError(f'--{option.replace("_", "-")} {getattr(args, option)}: give 1 or more')
     if args.json and not Path(args.json).parent.is_dir():
         raise UserError(f'--json {args.json}: there is no such folder, create it first')
+    if args.compile_only and args.operators is None:
+        raise UserError('--compile-only is for operators: add --operators')
     device = _device(args.device)
     if args.launcher != 'none' and (args.operators is not None or args.mode != 'train'):
         raise UserError(f'--launcher {args.launcher} is for --mode train and models: leave it out')
@@ -105,6 +113,8 @@ def benchmark(args: argparse.Namespace) -> None:
         machine = describe_machine(device)
         if args.operators is None:
             tables = {'models': time_models(args, device)}
+        elif args.compile_only:
+            tables = compile_operators(args)
         else:
             tables = time_operators(args, device)
         if dist.is_main_process():
@@ -202,6 +212,38 @@ def time_operators(args: argparse.Namespace, device: torch.device) -> dict[str, 
             rows.append(row)
         tables[f'{name} {size}'] = rows
     return tables
+
+
+def compile_operators(args: argparse.Namespace) -> dict[str, list[dict]]:
+    """Compile the Triton kernels of operators for a GPU that need not be there.
+
+    Args:
+        args: Options from `parse_args`.
+
+    Returns:
+        A row of figures per kernel.
+
+    Raises:
+        UserError: There is no Triton, or the GPU or the number of channels is invalid.
+    """
+    try:
+        from benchmarking import compile_only
+    except ImportError as error:
+        raise UserError(f'--compile-only needs Triton: {error}') from error
+    gpus = {f'{number / 10}': number for number in compile_only.GPUS}
+    if args.compile_only not in gpus:
+        raise UserError(f'--compile-only {args.compile_only}: give one of {", ".join(gpus)}')
+    side = args.input_size or 56
+    size = Size(args.batch_size, args.channels, side, side)
+    if size.c % size.groups:
+        raise UserError(f'--channels {size.c}: give a multiple of {size.groups}')
+    capability, dtype = gpus[args.compile_only], DTYPES[args.dtype]
+    rows = [
+        {'name': name, **compile_only.figures(launch, size, dtype, capability)}
+        for name, launch in compile_only.launches(size, dtype)
+        if not args.operators or name.split()[0] in args.operators
+    ]
+    return {f'kernels on {compile_only.GPUS[capability][0]}, {size}, {args.dtype}': rows}
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:

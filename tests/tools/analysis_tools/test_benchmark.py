@@ -96,6 +96,21 @@ def test_operators(run, tmp_path: Path, mode: str) -> None:
         assert row['peak MiB'] > 0
 
 
+def test_operators_compiled_for_a_gpu_that_is_absent(run, tmp_path: Path) -> None:
+    pytest.importorskip('triton', reason='Triton has no package for this platform')
+    file = tmp_path / 'figures.json'
+    options = ('--operators', 'inhomogeneous', '--batch-size', 1, '--input-size', 8)
+    assert 'H100' in run(*options, '--compile-only', '9.0', '--json', file)
+    rows = figures(file)
+    assert len(rows) == 3
+    for name, row in rows.items():
+        assert name.startswith('inhomogeneous')
+        assert 0 < row['registers'] < 256
+        moved = (2 * 96 + 32 * 49) * 8 * 8 * 4  # x, the weight, and the output or its gradient
+        assert row['us by bytes'] == pytest.approx(moved / 3350e3, rel=0.01)
+        assert row['us by instructions'] > 0
+
+
 @pytest.mark.parametrize('name', OPERATORS)
 def test_ways_compute_the_same(name: str) -> None:
     device = torch.device('cpu')
@@ -122,6 +137,9 @@ def test_ways_compute_the_same(name: str) -> None:
         (('--rounds', 0), '--rounds 0: give 1 or more'),
         (('--json', 'no/such/folder.json'), 'there is no such folder'),
         (('--device', 'abacus'), 'there is no device abacus'),
+        (('--compile-only', '9.0'), '--compile-only is for operators'),
+        (('--operators', '--compile-only', '9.9'), '--compile-only 9.9: give one of 7.5, 8.0'),
+        (('--operators', '--compile-only', '8.0', '--channels', 33), 'give a multiple of 32'),
         (('--operators', 'dynamic', '--baseline', 'magic'), '--baseline magic is not timed'),
         (
             ('--operators', 'inhomogeneous', '--channels', 33, *TINY),
