@@ -24,7 +24,9 @@ embedding = dict(decay_mult=0.0)
 optim_wrapper = dict(
     type='GuardedOptimWrapper',
     dtype='float32',  # as in mmdet; --amp trains in mixed precision
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True
+    ),
     paramwise_cfg=dict(
         custom_keys={
             'backbone': dict(lr_mult=0.1),

@@ -33,7 +33,7 @@ optim_wrapper = dict(
     dtype='float32',  # as in mmdet; --amp trains in mixed precision
     # Each block learns at 0.8 times the rate of the block after it.
     constructor='LayerDecayOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(
         layer_decay_rate=0.8,
         norm_decay_mult=0.0,

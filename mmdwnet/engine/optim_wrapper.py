@@ -14,6 +14,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam
 
 from mmdwnet.errors import UserError
 
@@ -31,8 +32,17 @@ class GuardedOptimWrapper(OptimWrapper):
 
     The log shows the gradient norm and the number of dropped batches, with a warning for each.
 
+    What is dropped is decided on the device, by fused Adam and AdamW (`fused=True`) without the
+    host waiting for it. Other optimizers take no such decision, so the host asks the device before
+    each step. It also asks after each step what to report, except with `GuardedLoggerHook`.
+
     Source: the authors' classification loop, which skips such batches, as float16 needs it. The
     buffers are our addition: an infinite activation would ruin BN statistics for good.
+
+    Attributes:
+        dropped: The number of dropped batches, as of the last report.
+        dropped_in_a_row: How many of them were the last ones.
+        deferred: Whether `report` is called from outside; otherwise each step calls it.
 
     Args:
         dtype: What convolutions and matrix products are computed in: 'float32', 'bfloat16',
@@ -58,6 +68,13 @@ class GuardedOptimWrapper(OptimWrapper):
         self.max_dropped_in_a_row = max_dropped_in_a_row
         self.dropped = 0
         self.dropped_in_a_row = 0
+        self.deferred = False
+        # Not SGD, whose fused steps begin with uninitialized momentum where the first is dropped.
+        self._decides = isinstance(self.optimizer, Adam) and all(
+            group['fused'] for group in self.optimizer.param_groups
+        )
+        # By iteration, since the last report: whether loss and gradients were bad, and their norm.
+        self._outcomes: list[tuple[int, Tensor]] = []
         # Since the last update: the sum of the losses, and the buffers with copies from then.
         self._loss = torch.zeros((), device=device)
         self._buffers: list[tuple[Tensor, Tensor]] | None = None
@@ -82,35 +99,52 @@ class GuardedOptimWrapper(OptimWrapper):
         """Update the parameters, or drop the batch; `kwargs` go to the optimizer's `step`.
 
         Raises:
-            UserError: More batches were dropped in a row than are allowed.
+            UserError: As for `report`, unless reports are deferred.
         """
         self.loss_scaler.unscale_(self.optimizer)
         norm = self._clip_grad()
-        bad = ~torch.stack([self._loss, norm.to(self._loss)]).isfinite()
+        bad = (~torch.stack([self._loss, norm.to(self._loss)]).isfinite()).float()
         # Gradients are the same in all processes, losses are not.
-        bad = bad.int()
         all_reduce(bad, 'max')
-        bad_loss, bad_gradients = bad.tolist()
-        if bad_loss or bad_gradients:
-            self._drop('loss is' if bad_loss else 'gradients are')
-        else:
-            self.dropped_in_a_row = 0
-            self.message_hub.update_scalar('train/grad_norm', norm.item())
-            self.loss_scaler.step(self.optimizer, **kwargs)
+        drop = bad.any()
+        if self._decides:
+            self.optimizer.found_inf = drop.float()  # type: ignore[attr-defined]
+            self.optimizer.step(**kwargs)
+            del self.optimizer.found_inf  # type: ignore[attr-defined]
+        elif not drop:
+            self.optimizer.step(**kwargs)
         self.loss_scaler.update()
+        for buffer, before in self._buffers or ():
+            torch.where(drop.to(buffer.device), before, buffer, out=buffer)
         self._loss = torch.zeros_like(self._loss)
         self._buffers = None
-        self.message_hub.update_scalar('train/dropped', self.dropped)
-        if self.dropped_in_a_row > self.max_dropped_in_a_row:
-            raise UserError(
-                f'{self.dropped_in_a_row} batches in a row were dropped, the last in iteration '
-                f'{self.inner_count}, as their loss or gradients were not finite: lower '
-                'optim_wrapper.optimizer.lr, train with optim_wrapper.dtype=bfloat16 or float32, '
-                'or look for the operation at fault with torch.autograd.set_detect_anomaly(True)'
-            )
+        self._outcomes.append((self.inner_count, torch.cat([bad, norm.to(bad).view(1)])))
+        if not self.deferred:
+            self.report()
+
+    def report(self) -> None:
+        """Log what became of the batches since the last report, for which the host waits.
+
+        Raises:
+            UserError: More batches were dropped in a row than are allowed.
+        """
+        outcomes, self._outcomes = self._outcomes, []
+        if not outcomes:
+            return
+        iterations, values = zip(*outcomes, strict=True)
+        for iteration, (bad_loss, bad_gradients, norm) in zip(
+            iterations, torch.stack(values).tolist(), strict=True
+        ):
+            if bad_loss or bad_gradients:
+                self._count_drop(iteration, 'loss is' if bad_loss else 'gradients are')
+            else:
+                self.dropped_in_a_row = 0
+                self.message_hub.update_scalar('train/grad_norm', norm)
+            self.message_hub.update_scalar('train/dropped', self.dropped)
 
     def state_dict(self) -> dict:
-        """Return the optimizer's state with `dropped` and, for float16, `loss_scaler`."""
+        """Report; return the optimizer's state with `dropped` and, for float16, `loss_scaler`."""
+        self.report()
         state: dict = super().state_dict()
         state['dropped'] = dict(total=self.dropped, in_a_row=self.dropped_in_a_row)
         if self.loss_scaler.is_enabled():
@@ -141,16 +175,20 @@ class GuardedOptimWrapper(OptimWrapper):
             self.clip_func(parameters, **self.clip_grad_kwargs)
         return norm
 
-    def _drop(self, what: str) -> None:
-        """Undo what a batch did to the model, and warn."""
-        with torch.no_grad():
-            for buffer, before in self._buffers or ():
-                buffer.copy_(before)
+    def _count_drop(self, iteration: int, what: str) -> None:
+        """Count a dropped batch, and warn of it."""
         self.dropped += 1
         self.dropped_in_a_row += 1
         print_log(
-            f'dropped the batch of iteration {self.inner_count}: its {what} not finite '
+            f'dropped the batch of iteration {iteration}: its {what} not finite '
             f'({self.dropped} dropped so far, {self.dropped_in_a_row} in a row)',
             logger='current',
             level=logging.WARNING,
         )
+        if self.dropped_in_a_row > self.max_dropped_in_a_row:
+            raise UserError(
+                f'{self.dropped_in_a_row} batches in a row were dropped, the last in iteration '
+                f'{iteration}, as their loss or gradients were not finite: lower '
+                'optim_wrapper.optimizer.lr, train with optim_wrapper.dtype=bfloat16 or float32, '
+                'or look for the operation at fault with torch.autograd.set_detect_anomaly(True)'
+            )

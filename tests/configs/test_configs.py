@@ -79,7 +79,9 @@ def test_takes_a_training_step_in_bfloat16(name):
         lighten(config)
         config.model.backbone.arch = dict(embed_dims=96, depths=(1, 1, 1, 1))
         config.optim_wrapper.dtype = 'bfloat16'
-        model = build_model(config).train()
+        model = build_model(config)
+        model.init_weights()  # parameters of DINO have no values before
+        model.train()
         take_a_training_step(config, model)
 
 

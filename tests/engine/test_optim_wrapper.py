@@ -2,14 +2,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mmdwnet.errors import UserError
 
 from . import training
-from .training import HARMS, INF, NAN, Net, batches, optim_wrapper, state, train
+from .training import FUSED, HARMS, INF, NAN, Net, batches, optim_wrapper, state, train
 
+REPOSITORY = Path(__file__).parents[2]
+OPTIMIZERS = {
+    'decides on the device': FUSED,
+    'does not': dict(type='AdamW', lr=0.1),
+    'has momentum': dict(type='SGD', lr=0.1, momentum=0.9, fused=True),
+}
 CLIPPING = [None, dict(max_norm=0.5), dict(type='value', clip_value=0.1)]
 
 
@@ -21,12 +29,13 @@ def same(one: dict, two: dict) -> None:
         assert value.isfinite().all(), key
 
 
+@pytest.mark.parametrize('optimizer', OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 @pytest.mark.parametrize('clip_grad', CLIPPING)
 @pytest.mark.parametrize('harm', HARMS)
-def test_dropped_batches_leave_no_trace(harm, clip_grad, dtype):
+def test_dropped_batches_leave_no_trace(harm, clip_grad, dtype, optimizer):
     data = batches(6, {0: harm, 3: harm, 4: harm})
-    options = dict(clip_grad=clip_grad, dtype=dtype)
+    options = dict(clip_grad=clip_grad, dtype=dtype, optimizer=optimizer)
     harmed, wrapper = train(data, **options)
     clean, other = train([data[i] for i in (1, 2, 5)], **options)
     same(state(harmed, wrapper), state(clean, other))
@@ -50,7 +59,7 @@ def test_finite_batches_train_as_with_mmengines_wrapper(clip_grad):
     guarded, wrapper = train(batches(5), clip_grad=clip_grad, accumulative_counts=2)
     plain = Net()
     other = OptimWrapper(
-        torch.optim.AdamW(plain.parameters(), lr=0.1),
+        torch.optim.AdamW(plain.parameters(), lr=0.1, fused=True),
         clip_grad=clip_grad and dict(clip_grad),
         accumulative_counts=2,
     )
@@ -58,6 +67,47 @@ def test_finite_batches_train_as_with_mmengines_wrapper(clip_grad):
     for batch in batches(5):
         plain.train_step(batch, other)
     same(state(guarded, wrapper), state(plain, other))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('name', ['cls/dwnet_tiny', 'det/', 'seg/'])
+def test_no_step_of_the_configs_waits_for_the_device(name, dtype):
+    (config, *_) = sorted((REPOSITORY / 'configs').glob(f'{name}*.py'))
+    options = Config.fromfile(config).optim_wrapper | dict(dtype=dtype)
+    with FakeTensorMode():  # tensors without values: there is nothing to read
+        model = Net()
+        wrapper = build_optim_wrapper(model, options)
+        wrapper.deferred = True
+        for batch in batches(2):
+            model.train_step(batch, wrapper)
+        with pytest.raises(DataDependentOutputException, match='_local_scalar_dense'):
+            wrapper.report()
+
+
+def test_deferred_reports_are_those_of_each_step(tmp_path: Path):
+    data = batches(6, dict.fromkeys((1, 3, 4), ('loss', NAN)))
+    hub = MessageHub.get_current_instance()
+    reported = []
+    for deferred in (False, True):
+        log = tmp_path / f'{deferred}.log'
+        MMLogger.get_instance(log.name, log_file=str(log), log_level='WARNING')
+        hub.log_scalars.clear()
+        _, wrapper = train(data, deferred)
+        if deferred:
+            assert (wrapper.dropped, log.read_text()) == (0, '')
+        wrapper.report()
+        told = [line.split(' - ')[-1] for line in log.read_text().splitlines()]
+        logged = [
+            hub.get_scalar(f'train/{key}').data[0].tolist() for key in ('grad_norm', 'dropped')
+        ]
+        reported.append((told, logged, wrapper.dropped, wrapper.dropped_in_a_row))
+    assert reported[0] == reported[1]
+    assert len(reported[0][0]) == 3
+
+
+def test_a_checkpoint_counts_what_was_not_reported():
+    _, wrapper = train(batches(2, {1: ('loss', NAN)}), deferred=True)
+    assert wrapper.state_dict()['dropped'] == dict(total=1, in_a_row=1)
 
 
 def test_products_are_in_bfloat16_and_weights_stay():

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, distributed, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdwnet.engine import GuardedOptimWrapper
 from mmdwnet.errors import UserError
@@ -49,6 +50,16 @@ class Net(BaseModel):
         return dict(loss=loss)
 
 
+class Reads(TorchDispatchMode):
+    """Counts how often the host reads a value from the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.count += operator is torch.ops.aten._local_scalar_dense.default
+        return operator(*args, **(kwargs or {}))
+
+
 def batches(count: int, harmed: dict[int, tuple[str, float]] | None = None) -> list[dict]:
     """Random batches, another sequence in each process."""
     rank = distributed.get_rank() if distributed.is_initialized() else 0
@@ -59,22 +70,29 @@ def batches(count: int, harmed: dict[int, tuple[str, float]] | None = None) -> l
     ]
 
 
+FUSED = dict(type='AdamW', lr=0.1, fused=True)  # which decides on the device what to drop
+
+
 def optim_wrapper(model: nn.Module, **options) -> GuardedOptimWrapper:
-    optimizer = dict(type='AdamW', lr=0.1)
-    config = dict(type='GuardedOptimWrapper', optimizer=optimizer, **options)
+    config = dict(type='GuardedOptimWrapper', optimizer=FUSED) | options
     return build_optim_wrapper(model, config)
 
 
-def train(data: list[dict], **options) -> tuple[nn.Module, GuardedOptimWrapper]:
+def train(
+    data: list[dict], deferred: bool = False, **options
+) -> tuple[nn.Module, GuardedOptimWrapper]:
     """Trains a fresh model, distributed where the processes are."""
     net = Net()
     wrapper = optim_wrapper(net, **options)
+    wrapper.deferred = deferred
     model = net
     if distributed.is_initialized():
         model = MMDistributedDataParallel(net, broadcast_buffers=False)
     wrapper.initialize_count_status(model, 0, len(data))
-    for batch in data:
-        model.train_step(batch, wrapper)
+    with Reads() as reads:
+        for batch in data:
+            model.train_step(batch, wrapper)
+    assert not deferred or reads.count == 0
     return net, wrapper
 
 
@@ -100,6 +118,7 @@ def main(folder: Path) -> None:
             kept = [batch for i, batch in enumerate(data) if i // counts != 3 // counts]
             options = dict(accumulative_counts=counts, clip_grad=dict(max_norm=1.0))
             harmed = train(data, **options)
+            train(data, deferred=True, **options)
             results[f'{harm} in {counts}'] = dict(
                 harmed=state(*harmed), clean=state(*train(kept, **options)), drops=harmed[1].dropped
             )

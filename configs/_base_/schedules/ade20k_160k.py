@@ -7,7 +7,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='GuardedOptimWrapper',
     dtype='float32',  # the authors trained segmentors without mixed precision
-    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01, fused=True),
     # DWNet keeps the authors' names: LayerNorms and output norms are called norm; BNs in blocks are
     # not, so they are decayed.
     paramwise_cfg=dict(custom_keys=dict(norm=dict(decay_mult=0.0))),

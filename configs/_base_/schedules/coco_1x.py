@@ -8,7 +8,7 @@ optim_wrapper = dict(
     type='GuardedOptimWrapper',
     # Mixed precision as in the authors' code: bfloat16 if the GPU supports it, else float16.
     dtype='auto',
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     # DWNet keeps the authors' names: LayerNorms and output norms are called norm; BNs in blocks are
     # not, so they are decayed.
     paramwise_cfg=dict(custom_keys=dict(norm=dict(decay_mult=0.0))),

@@ -10,7 +10,9 @@ optim_wrapper = dict(
     type='GuardedOptimWrapper',
     # Mixed precision as in the authors' code: bfloat16 if the GPU supports it, else float16.
     dtype='auto',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    optimizer=dict(
+        type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True
+    ),
     # No decay of one-dimensional parameters: biases and norms.
     paramwise_cfg=dict(flat_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),
