@@ -134,11 +134,12 @@ class _ParametersOnMeta(TorchFunctionMode):
 def _runner(model: nn.Module, scope: str) -> Callable[[Tensor], object]:
     """Return a function that runs all parts of a model used in inference on an image."""
     if scope == 'mmdet':
-        from mmdet.models import SingleStageDetector, TwoStageDetector
+        from mmdet.models import MaskFormer, SingleStageDetector, TwoStageDetector
 
         if isinstance(model, TwoStageDetector):
             return lambda image: _run_two_stages(model, image)
-        if not isinstance(model, SingleStageDetector):
+        # MaskFormer is derived from the detectors of one stage, but has their parts alone.
+        if not isinstance(model, SingleStageDetector) or isinstance(model, MaskFormer):
             raise UserError(
                 f'{type(model).__name__} is a detector of neither one nor two stages, which cannot '
                 'be counted: count its backbone in a classifier'

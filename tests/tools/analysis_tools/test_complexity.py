@@ -180,8 +180,12 @@ def test_images_that_a_model_does_not_take() -> None:
         measure(cfg, (100, 100))
 
 
-def test_other_detectors_are_refused() -> None:
+@pytest.mark.parametrize(
+    ('method', 'name'),
+    [('DETR', 'detr_r50_8xb2-150e_coco'), ('Mask2Former', 'mask2former_r50_8xb2-lsj-50e_coco')],
+)
+def test_other_detectors_are_refused(method: str, name: str) -> None:
     configs = Path(mmdet.__file__).parent / '.mim' / 'configs'
-    cfg = Config.fromfile(configs / 'detr' / 'detr_r50_8xb2-150e_coco.py')
-    with pytest.raises(UserError, match='DETR is a detector of neither one nor two stages'):
+    cfg = Config.fromfile(configs / method.lower() / f'{name}.py')
+    with pytest.raises(UserError, match=f'^{method} is a detector of neither one nor two stages'):
         measure(cfg)
