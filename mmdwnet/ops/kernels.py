@@ -166,16 +166,16 @@ def product_per_position(
     scale,
     bias,
     out,
-    C,
     H,
     W,
-    group_size,
     stride_n,
     stride_g,
     stride_i,
     stride_j,
     stride_h,
     stride_w,
+    C: tl.constexpr,
+    G: tl.constexpr,
     K: tl.constexpr,
     TRANSPOSED: tl.constexpr,
     SCALE: tl.constexpr,
@@ -183,50 +183,58 @@ def product_per_position(
     RELU: tl.constexpr,
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
-    BLOCK_C: tl.constexpr,
+    BLOCK_G: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    PARTS: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Filter x: `out[h, w] = sum over i, j of x[h + i - K // 2, w + j - K // 2] * weight`.
 
     The weight is `weight[i, j, h, w]`. If TRANSPOSED, the sum is the gradient for the input, of
     `x` as the output's gradient: from `h - i + K // 2, w - j + K // 2` come both x and the
-    weight's position.
+    weight's position. It is loaded once for all channels of its group, which are PARTS times
+    BLOCK_M, or fewer.
     """
     image, h, w = positions(H, W, TILE_H, TILE_W)
-    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    in_c = c < C
-    group = c // group_size
+    g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)
+    m = tl.arange(0, BLOCK_M)
+    c = g[:, None] * (C // G) + m[None, :]
     x += image * H * W * C
-    weight += image * stride_n
+    weight += image * stride_n + g * stride_g
     in_map = (h < H) & (w < W)
-    acc = tl.zeros((TILE_H * TILE_W, BLOCK_C), ACC)
+    acc = (tl.zeros((TILE_H * TILE_W, BLOCK_G, BLOCK_M), ACC),) * PARTS
     for i in range(K):
         for j in tl.range(0, K, loop_unroll_factor=7):
             if TRANSPOSED:
                 y = h - i + K // 2
                 z = w - j + K // 2
+                position = y.to(tl.int64) * stride_h + z * stride_w
             else:
                 y = h + i - K // 2
                 z = w + j - K // 2
-            inside = in_map & (y >= 0) & (y < H) & (z >= 0) & (z < W)
-            mask = inside[:, None] & in_c[None, :]
-            values = tl.load(x + (y * W + z)[:, None] * C + c[None, :], mask, 0.0)
-            tap = weight + group * stride_g + i * stride_i + j * stride_j
-            if TRANSPOSED:
-                position = y.to(tl.int64) * stride_h + z * stride_w
-            else:
                 position = h.to(tl.int64) * stride_h + w * stride_w
+            inside = in_map & (y >= 0) & (y < H) & (z >= 0) & (z < W)
+            mask = inside[:, None] & (g < G)[None, :]
+            tap = weight + i * stride_i + j * stride_j
             factors = tl.load(tap[None, :] + position[:, None], mask, 0.0).to(ACC)
-            acc += values.to(ACC) * factors
-    if SCALE:
-        acc *= tl.load(scale + c, in_c, 0.0).to(ACC)[None, :]
-    if BIAS:
-        acc += tl.load(bias + c, in_c, 0.0).to(ACC)[None, :]
-    if RELU:
-        acc = tl.maximum(acc, 0.0)
+            there = (y * W + z)[:, None, None] * C + c[None, :, :]
+            for r in tl.static_range(PARTS):
+                in_c = (m < C // G - r * BLOCK_M)[None, None, :]
+                values = tl.load(x + r * BLOCK_M + there, mask[:, :, None] & in_c, 0.0)
+                acc = plus(acc, r, values.to(ACC) * factors[:, :, None])
     out += image * H * W * C
-    mask = in_map[:, None] & in_c[None, :]
-    tl.store(out + (h * W + w)[:, None] * C + c[None, :], acc.to(out.dtype.element_ty), mask)
+    here = (h * W + w)[:, None, None] * C + c[None, :, :]
+    for r in tl.static_range(PARTS):
+        in_c = (g < G)[:, None] & (m < C // G - r * BLOCK_M)[None, :]
+        result = acc[r]
+        if SCALE:
+            result *= tl.load(scale + r * BLOCK_M + c, in_c, 0.0).to(ACC)[None, :, :]
+        if BIAS:
+            result += tl.load(bias + r * BLOCK_M + c, in_c, 0.0).to(ACC)[None, :, :]
+        if RELU:
+            result = tl.maximum(result, 0.0)
+        mask = in_map[:, None, None] & in_c[None, :, :]
+        tl.store(out + r * BLOCK_M + here, result.to(out.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -234,54 +242,55 @@ def weight_grad_per_position(
     grad,
     x,
     out,
-    G,
     H,
     W,
-    group_size,
     stride_n,
     stride_g,
     stride_i,
     stride_j,
     stride_h,
     stride_w,
+    C: tl.constexpr,
+    G: tl.constexpr,
     K: tl.constexpr,
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
     BLOCK_G: tl.constexpr,
     BLOCK_M: tl.constexpr,
+    PARTS: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Sum `grad[h, w] * x[h + i - K // 2, w + j - K // 2]` over the channels of each group.
 
-    BLOCK_M, a power of two, is at least `group_size`.
+    These are PARTS times BLOCK_M channels, or fewer.
     """
-    C = G * group_size
     image, h, w = positions(H, W, TILE_H, TILE_W)
     g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)
     m = tl.arange(0, BLOCK_M)
-    c = g[:, None] * group_size + m[None, :]
-    in_c = (g < G)[:, None] & (m < group_size)[None, :]
+    c = g[:, None] * (C // G) + m[None, :]
     grad += image * H * W * C
     x += image * H * W * C
     in_map = (h < H) & (w < W)
-    values = tl.load(
-        grad + (h * W + w)[:, None, None] * C + c[None, :, :],
-        in_map[:, None, None] & in_c[None, :, :],
-        0.0,
-    ).to(ACC)
+    here = (h * W + w)[:, None, None] * C + c[None, :, :]
+    stored = in_map[:, None] & (g < G)[None, :]
+    values = ()
+    for r in tl.static_range(PARTS):
+        mask = stored[:, :, None] & (m < C // G - r * BLOCK_M)[None, None, :]
+        value = tl.load(grad + r * BLOCK_M + here, mask, 0.0)
+        values += (value.to(ACC),)  # type: ignore[assignment]
     out += image * stride_n + g[None, :] * stride_g
     position = h.to(tl.int64) * stride_h + w * stride_w
-    stored = in_map[:, None] & (g < G)[None, :]
     for i in range(K):
         for j in tl.range(0, K, loop_unroll_factor=7):
             y = h + i - K // 2
             z = w + j - K // 2
             inside = (y >= 0) & (y < H) & (z >= 0) & (z < W)
-            shifted = tl.load(
-                x + (y * W + z)[:, None, None] * C + c[None, :, :],
-                inside[:, None, None] & in_c[None, :, :],
-                0.0,
-            )
-            sums = tl.sum(shifted.to(ACC) * values, 2)
+            there = (y * W + z)[:, None, None] * C + c[None, :, :]
+            products = tl.zeros((TILE_H * TILE_W, BLOCK_G, BLOCK_M), ACC)
+            for r in tl.static_range(PARTS):
+                in_c = (g < G)[:, None] & (m < C // G - r * BLOCK_M)[None, :]
+                mask = inside[:, None, None] & in_c[None, :, :]
+                products += tl.load(x + r * BLOCK_M + there, mask, 0.0).to(ACC) * values[r]
+            sums = tl.sum(products, 2)
             target = out + i * stride_i + j * stride_j + position[:, None]
             tl.store(target, sums.to(out.dtype.element_ty), stored)
