@@ -11,15 +11,16 @@ from torch import Tensor
 
 from . import kernels
 
+# Left to itself, ptxas spills a few registers to fit one more program into a multiprocessor.
+_REGISTERS = {} if torch.version.hip else {'maxnreg': 255}
 # Elements of a register tile of the kernels per position.
 _TILE = 2048
-_OPTIONS = {'num_warps': 8}
+_OPTIONS = {'num_warps': 8} | _REGISTERS
 # Of the other kernels: more elements per thread would not fit into its registers.
 _STRIP = 8
 _STRIP_OF_SUMS = 7  # in the weight gradient
 _STRIP_WARPS = 4
-# Left to itself, ptxas spills a few registers to fit one more program into a multiprocessor.
-_STRIP_OPTIONS = {'num_warps': _STRIP_WARPS} | ({} if torch.version.hip else {'maxnreg': 255})
+_STRIP_OPTIONS = {'num_warps': _STRIP_WARPS} | _REGISTERS
 _MANY_COLUMNS = 13
 _SUMS = 49  # of each lane, in the weight gradient
 _MANY_SUMS = 15
@@ -59,8 +60,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, out: Ten
     """Prepare the homogeneous product of tensors that are channels-last."""
     n, c, h, w = x.shape
     k = weight.shape[-1]
-    narrow = x.dtype == torch.float64 or k > _MANY_COLUMNS
-    strip, lanes, block_c = _tile(c, w, _STRIP, 2 if narrow else 4)
+    strip, lanes, block_c = _tile(c, w, _STRIP, 2 if _narrow(x, k) else 4)
     arguments = dict(x=x, weight=weight, bias=bias, out=out, N=n, H=h, W=w)
     constants = dict(C=c, K=k, SHARED=weight.shape[0] == 1, BIAS=bias is not None, RELU=relu)
     constants |= dict(ACC=_accumulator(x), STRIP=strip, LANES=lanes, BLOCK_C=block_c)
@@ -155,7 +155,7 @@ def _per_position(
     parts, block_m = min(blocks.items(), key=math.prod)
     tile_h, tile_w = (4, 8) if block_m <= 64 else (1, 4)
     tile = tile_h * tile_w * block_m
-    most = _TILE // 2 if x.dtype == torch.float64 else _TILE
+    most = _TILE // 4 if _narrow(x, k) else _TILE
     block_g = min(triton.next_power_of_2(groups), max(1, most // tile))
     strides = {f'stride_{dim}': s for dim, s in zip('ngijhw', weight.stride(), strict=True)}
     constants = dict(C=c, G=groups, K=k, ACC=_accumulator(x), TILE_H=tile_h, TILE_W=tile_w)
@@ -172,6 +172,10 @@ def _tile(channels: int, width: int, longest: int, elements: int) -> tuple[int, 
     strip = triton.cdiv(width, triton.cdiv(width, longest))
     block_c = min((32, 16, 8), key=lambda block: triton.cdiv(channels, block) * block)
     return strip, elements * 32 * _STRIP_WARPS // block_c, block_c
+
+
+def _narrow(x: Tensor, k: int) -> bool:
+    return x.dtype == torch.float64 or k > _MANY_COLUMNS
 
 
 def _accumulator(x: Tensor) -> tl.dtype:

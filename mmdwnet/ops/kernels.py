@@ -159,7 +159,7 @@ def positions(H, W, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
     return image, (tile // tiles_w) * TILE_H + p // TILE_W, (tile % tiles_w) * TILE_W + p % TILE_W
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['H', 'W'])
 def product_per_position(
     x,
     weight,
@@ -237,7 +237,7 @@ def product_per_position(
         tl.store(out + r * BLOCK_M + here, result.to(out.dtype.element_ty), mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['H', 'W'])
 def weight_grad_per_position(
     grad,
     x,
