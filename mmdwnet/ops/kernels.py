@@ -9,8 +9,8 @@ Strips are counted downward, then to the right, then by image, so that the rows 
 lanes share come from the cache, and only the last program has lanes without work. The number of
 channels is a constant, so that the addresses of columns take no instructions.
 
-Where kernels differ by position, the bytes of the weight are the limit. A program has a tile of
-positions and a block of channels.
+Where kernels differ by position, the bytes of the weight are the limit. A program has some
+positions and groups of channels, and loads each weight once.
 
 Sums are float32, or float64 for float64 tensors, in a fixed order, without atomics.
 """
@@ -148,24 +148,14 @@ def weight_grad(
         tl.store(out + t * C, tl.sum(acc[t], 0), c < C)
 
 
-@triton.jit
-def positions(H, W, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
-    """Return a program's image, and the rows and columns of its tile, which may end outside."""
-    tiles_w = tl.cdiv(W, TILE_W)
-    tiles = tl.cdiv(H, TILE_H) * tiles_w
-    tile = tl.program_id(0) % tiles
-    image = (tl.program_id(0) // tiles).to(tl.int64)
-    p = tl.arange(0, TILE_H * TILE_W)
-    return image, (tile // tiles_w) * TILE_H + p // TILE_W, (tile % tiles_w) * TILE_W + p % TILE_W
-
-
-@triton.jit(do_not_specialize=['H', 'W'])
+@triton.jit(do_not_specialize=['N', 'H', 'W'])
 def product_per_position(
     x,
     weight,
     scale,
     bias,
     out,
+    N,
     H,
     W,
     stride_n,
@@ -181,8 +171,7 @@ def product_per_position(
     SCALE: tl.constexpr,
     BIAS: tl.constexpr,
     RELU: tl.constexpr,
-    TILE_H: tl.constexpr,
-    TILE_W: tl.constexpr,
+    POSITIONS: tl.constexpr,
     BLOCK_G: tl.constexpr,
     BLOCK_M: tl.constexpr,
     PARTS: tl.constexpr,
@@ -195,35 +184,36 @@ def product_per_position(
     weight's position. It is loaded once for all channels of its group, which are PARTS times
     BLOCK_M, or fewer.
     """
-    image, h, w = positions(H, W, TILE_H, TILE_W)
+    p = tl.program_id(0).to(tl.int64) * POSITIONS + tl.arange(0, POSITIONS)
+    image = p // W // H
+    h = (p // W % H).to(tl.int32)
+    w = (p % W).to(tl.int32)
     g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)
     m = tl.arange(0, BLOCK_M)
     c = g[:, None] * (C // G) + m[None, :]
-    x += image * H * W * C
-    weight += image * stride_n + g * stride_g
-    in_map = (h < H) & (w < W)
-    acc = (tl.zeros((TILE_H * TILE_W, BLOCK_G, BLOCK_M), ACC),) * PARTS
+    x += (p * C)[:, None, None] + c[None, :, :]
+    position = image * stride_n + h.to(tl.int64) * stride_h + w * stride_w
+    weight += position[:, None] + (g * stride_g)[None, :]
+    in_map = image < N
+    acc = (tl.zeros((POSITIONS, BLOCK_G, BLOCK_M), ACC),) * PARTS
     for i in range(K):
         for j in tl.range(0, K, loop_unroll_factor=7):
+            down = i - K // 2
+            right = j - K // 2
+            tap = weight + (i * stride_i + j * stride_j)
             if TRANSPOSED:
-                y = h - i + K // 2
-                z = w - j + K // 2
-                position = y.to(tl.int64) * stride_h + z * stride_w
-            else:
-                y = h + i - K // 2
-                z = w + j - K // 2
-                position = h.to(tl.int64) * stride_h + w * stride_w
-            inside = in_map & (y >= 0) & (y < H) & (z >= 0) & (z < W)
-            mask = inside[:, None] & (g < G)[None, :]
-            tap = weight + i * stride_i + j * stride_j
-            factors = tl.load(tap[None, :] + position[:, None], mask, 0.0).to(ACC)
-            there = (y * W + z)[:, None, None] * C + c[None, :, :]
+                down = -down
+                right = -right
+                tap += down.to(tl.int64) * stride_h + right * stride_w
+            inside = (h + down >= 0) & (h + down < H) & (w + right >= 0) & (w + right < W)
+            mask = (in_map & inside)[:, None] & (g < G)[None, :]
+            factors = tl.load(tap, mask, 0.0).to(ACC)
+            there = x + (down * W + right) * C
             for r in tl.static_range(PARTS):
                 in_c = (m < C // G - r * BLOCK_M)[None, None, :]
-                values = tl.load(x + r * BLOCK_M + there, mask[:, :, None] & in_c, 0.0)
+                values = tl.load(there + r * BLOCK_M, mask[:, :, None] & in_c, 0.0)
                 acc = plus(acc, r, values.to(ACC) * factors[:, :, None])
-    out += image * H * W * C
-    here = (h * W + w)[:, None, None] * C + c[None, :, :]
+    out += (p * C)[:, None, None] + c[None, :, :]
     for r in tl.static_range(PARTS):
         in_c = (g < G)[:, None] & (m < C // G - r * BLOCK_M)[None, :]
         result = acc[r]
@@ -234,14 +224,15 @@ def product_per_position(
         if RELU:
             result = tl.maximum(result, 0.0)
         mask = in_map[:, None, None] & in_c[None, :, :]
-        tl.store(out + r * BLOCK_M + here, result.to(out.dtype.element_ty), mask)
+        tl.store(out + r * BLOCK_M, result.to(out.dtype.element_ty), mask)
 
 
-@triton.jit(do_not_specialize=['H', 'W'])
+@triton.jit(do_not_specialize=['N', 'H', 'W'])
 def weight_grad_per_position(
     grad,
     x,
     out,
+    N,
     H,
     W,
     stride_n,
@@ -253,8 +244,7 @@ def weight_grad_per_position(
     C: tl.constexpr,
     G: tl.constexpr,
     K: tl.constexpr,
-    TILE_H: tl.constexpr,
-    TILE_W: tl.constexpr,
+    POSITIONS: tl.constexpr,
     BLOCK_G: tl.constexpr,
     BLOCK_M: tl.constexpr,
     PARTS: tl.constexpr,
@@ -264,33 +254,34 @@ def weight_grad_per_position(
 
     These are PARTS times BLOCK_M channels, or fewer.
     """
-    image, h, w = positions(H, W, TILE_H, TILE_W)
+    p = tl.program_id(0).to(tl.int64) * POSITIONS + tl.arange(0, POSITIONS)
+    image = p // W // H
+    h = (p // W % H).to(tl.int32)
+    w = (p % W).to(tl.int32)
     g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)
     m = tl.arange(0, BLOCK_M)
     c = g[:, None] * (C // G) + m[None, :]
-    grad += image * H * W * C
-    x += image * H * W * C
-    in_map = (h < H) & (w < W)
-    here = (h * W + w)[:, None, None] * C + c[None, :, :]
+    grad += (p * C)[:, None, None] + c[None, :, :]
+    x += (p * C)[:, None, None] + c[None, :, :]
+    in_map = image < N
     stored = in_map[:, None] & (g < G)[None, :]
     values = ()
     for r in tl.static_range(PARTS):
         mask = stored[:, :, None] & (m < C // G - r * BLOCK_M)[None, None, :]
-        value = tl.load(grad + r * BLOCK_M + here, mask, 0.0)
+        value = tl.load(grad + r * BLOCK_M, mask, 0.0)
         values += (value.to(ACC),)  # type: ignore[assignment]
-    out += image * stride_n + g[None, :] * stride_g
-    position = h.to(tl.int64) * stride_h + w * stride_w
+    position = image * stride_n + h.to(tl.int64) * stride_h + w * stride_w
+    out += position[:, None] + (g * stride_g)[None, :]
     for i in range(K):
         for j in tl.range(0, K, loop_unroll_factor=7):
-            y = h + i - K // 2
-            z = w + j - K // 2
-            inside = (y >= 0) & (y < H) & (z >= 0) & (z < W)
-            there = (y * W + z)[:, None, None] * C + c[None, :, :]
-            products = tl.zeros((TILE_H * TILE_W, BLOCK_G, BLOCK_M), ACC)
+            down = i - K // 2
+            right = j - K // 2
+            inside = (h + down >= 0) & (h + down < H) & (w + right >= 0) & (w + right < W)
+            there = x + (down * W + right) * C
+            products = tl.zeros((POSITIONS, BLOCK_G, BLOCK_M), ACC)
             for r in tl.static_range(PARTS):
                 in_c = (g < G)[:, None] & (m < C // G - r * BLOCK_M)[None, :]
-                mask = inside[:, None, None] & in_c[None, :, :]
-                products += tl.load(x + r * BLOCK_M + there, mask, 0.0).to(ACC) * values[r]
+                mask = (in_map & inside)[:, None, None] & in_c[None, :, :]
+                products += tl.load(there + r * BLOCK_M, mask, 0.0).to(ACC) * values[r]
             sums = tl.sum(products, 2)
-            target = out + i * stride_i + j * stride_j + position[:, None]
-            tl.store(target, sums.to(out.dtype.element_ty), stored)
+            tl.store(out + i * stride_i + j * stride_j, sums.to(out.dtype.element_ty), stored)
