@@ -55,7 +55,7 @@ def _told(function: str, tensor: Tensor, error: Exception) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
         f'Triton {version} cannot run {function} in {tensor.dtype} on {device}: {reason}. The '
-        "slower functions of torch are used instead, here and wherever Triton fails. Pass "
+        'slower functions of torch are used instead, here and wherever Triton fails. Pass '
         "backend='torch' to avoid this message, or backend='triton' to get the error"
     )
 

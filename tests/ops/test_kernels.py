@@ -78,4 +78,6 @@ def test_few_lanes_idle(stage, k):
         computed = launch.grid[0] * launch.grid[1] * lanes
         used = size.n * size.c * size.h * size.w
         assert edge > 0.9, name
-        assert 0.9 * edge <= used / computed <= edge, name
+        # A chunk of dynamic kernels' weight gradient is of one image, which may have 7 strips.
+        most = 0.13 if name == 'dynamic weight gradient' else 0.1
+        assert (1 - most) * edge <= used / computed <= edge + 1e-6, name
