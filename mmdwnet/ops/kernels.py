@@ -15,7 +15,7 @@ positions and groups of channels, and loads each weight once.
 Sums are float32, or float64 for float64 tensors, in a fixed order, without atomics.
 """
 
-# ruff: noqa: N803, N806  # sizes and constants of kernels are in capitals, as in Triton's own
+# ruff: noqa: N803  # sizes and constants of kernels are in capitals, as in Triton's own
 
 import triton
 import triton.language as tl

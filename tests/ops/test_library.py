@@ -101,9 +101,7 @@ def test_torch_computes_what_triton_cannot(monkeypatch):
         assert result.stride() == expected.stride()
         torch.testing.assert_close(result, expected)
     for operator, arguments in calls(torch.channels_last, 'triton'):
-        with pytest.raises(
-            Exception, match='active drivers|cannot be accessed from Triton|No module'
-        ):
+        with pytest.raises(Exception, match=r'active drivers|accessed from Triton|No module'):
             operator(*arguments)
 
 
