@@ -187,7 +187,7 @@ def _tile(
         padded = triton.cdiv(channels, block) * block * triton.cdiv(strips, lanes) * lanes
         return round(padded / max(1, channels * strips), 1)
 
-    block_c = min((32, 16, 8, 64, 128, min(256, tile)), key=computed)
+    block_c = min((32, 16, 8, 64, 128), key=computed)  # of 256, one lane would spill
     return strip, tile // block_c, block_c
 
 
