@@ -1,5 +1,7 @@
 """Backend 'cpu': the fastest compositions of torch's CPU kernels, as measured.
 
+They compute the same on other devices, where they stand in for Triton if it fails.
+
 What the measurements said (AVX-512, oneDNN 3.12, kernels of 7 x 7):
 
 - oneDNN's gradient for depth-wise weights takes 3 to 15 times as long as the forward product. The
@@ -62,7 +64,7 @@ def depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) 
     x, grad = (t.contiguous(memory_format=layout) for t in (x, grad))
     if n == 0:
         out = x.new_zeros(int(shared), c, k, k)
-    elif shared and k <= _SMALL:
+    elif shared and (k <= _SMALL or not x.is_cpu):
         out = conv2d_weight(
             x.to(dtype), (c, 1, k, k), grad.to(dtype), padding=k // 2, groups=c
         ).view(1, c, k, k)
@@ -94,7 +96,7 @@ def inhomogeneous_depthwise_conv2d(
     for part in _parts(x):
         padded = F.pad(x[part].to(dtype), [k // 2] * 4)
         kernels = weight[part].contiguous()
-        acc = torch.zeros(x[part].shape, dtype=dtype)
+        acc = torch.zeros_like(x[part], dtype=dtype)
         for j in range(k):
             # Shifted sideways once for all rows, so that what follows is contiguous.
             shifted = padded[..., j : j + w].contiguous()
@@ -120,8 +122,8 @@ def inhomogeneous_depthwise_conv2d_input_grad(grad: Tensor, weight: Tensor) -> T
     for part in _parts(grad):
         values = grad[part].to(dtype)
         kernels = weight[part].contiguous()
-        rows = torch.empty((*values.shape[:3], h + 2 * p, w), dtype=dtype)
-        padded = torch.zeros((*values.shape[:3], h + 2 * p, w + 2 * p), dtype=dtype)
+        rows = values.new_empty(*values.shape[:3], h + 2 * p, w)
+        padded = values.new_zeros(*values.shape[:3], h + 2 * p, w + 2 * p)
         for j in range(k):
             rows.zero_()
             for i in range(k):
@@ -143,7 +145,7 @@ def inhomogeneous_depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, weight: 
         padded = F.pad(x[part].to(dtype), [k // 2] * 4)
         values = grad[part].to(dtype)
         product = torch.empty_like(values)
-        kernels = torch.empty(out[part].shape, dtype=dtype) if ordered_otherwise else out[part]
+        kernels = values.new_empty(out[part].shape) if ordered_otherwise else out[part]
         for j in range(k):
             shifted = padded[..., j : j + w].contiguous()
             for i in range(k):

@@ -1,5 +1,6 @@
 """Backend 'triton': launches the kernels of `kernels.py`, on CUDA or under Triton's interpreter."""
 
+import math
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -10,14 +11,17 @@ from torch import Tensor
 
 from . import kernels
 
-# Elements of a register tile of the kernels per position.
-_TILE = 2048
-_OPTIONS = {'num_warps': 8}
+# Left to itself, ptxas spills a few registers to fit one more program into a multiprocessor.
+_REGISTERS = {} if torch.version.hip else {'maxnreg': 255}
+# Of a register tile of the kernels per position: 16 bytes of each thread.
+_TILE_BYTES = 4096
+_LARGE_KERNELS_TILE = 512  # elements, as their loops take many registers
+_OPTIONS = {'num_warps': 8} | _REGISTERS
 # Of the other kernels: more elements per thread would not fit into its registers.
 _STRIP = 8
+_STRIP_OF_SUMS = 7  # in the weight gradient
 _STRIP_WARPS = 4
-# Left to itself, ptxas spills a few registers to fit one more program into a multiprocessor.
-_STRIP_OPTIONS = {'num_warps': _STRIP_WARPS} | ({} if torch.version.hip else {'maxnreg': 255})
+_STRIP_OPTIONS = {'num_warps': _STRIP_WARPS} | _REGISTERS
 _MANY_COLUMNS = 13
 _SUMS = 49  # of each lane, in the weight gradient
 _MANY_SUMS = 15
@@ -58,7 +62,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, out: Ten
     n, c, h, w = x.shape
     k = weight.shape[-1]
     narrow = x.dtype == torch.float64 or k > _MANY_COLUMNS
-    strip, lanes, block_c = _tile(c, w, 2 if narrow else 4)
+    strip, lanes, block_c = _tile(c, w, _STRIP, 2 if narrow else 4, n * h)
     arguments = dict(x=x, weight=weight, bias=bias, out=out, N=n, H=h, W=w)
     constants = dict(C=c, K=k, SHARED=weight.shape[0] == 1, BIAS=bias is not None, RELU=relu)
     constants |= dict(ACC=_accumulator(x), STRIP=strip, LANES=lanes, BLOCK_C=block_c)
@@ -80,12 +84,16 @@ def weight_grad(grad: Tensor, x: Tensor, k: int, shared: bool) -> Launch:
     n, c, h, w = x.shape
     wide = 2 if x.dtype == torch.float64 else 1  # registers of an element
     rows = max(r for r in range(1, k + 1) if k % r == 0 and (r == 1 or r * k * wide <= _SUMS))
-    strip, lanes, block_c = _tile(c, w, (4 if rows * k <= _MANY_SUMS else 2) // wide)
-    parts = 1 if shared else n
-    length = h * triton.cdiv(w, strip) * (n if shared else 1)
+    elements = (4 if rows * k <= _MANY_SUMS else 2) // wide
+    parts, images = (1, n) if shared else (n, 1)
+    strip, lanes, block_c = _tile(c, w, _STRIP_OF_SUMS, elements, images * h)
+    length = images * h * triton.cdiv(w, strip)
     blocks = triton.cdiv(c, block_c)
-    work = k // rows * parts * blocks * triton.cdiv(length, lanes)
-    steps = min(max(_STEPS, work // _PROGRAMS), max(1, triton.cdiv(length, lanes)))
+    all_steps = max(1, triton.cdiv(length, lanes))
+    least = max(_STEPS, k // rows * parts * blocks * all_steps // _PROGRAMS)
+    # Those of the last chunk that have nothing to do are few.
+    steps = min(range(least, 2 * least), key=lambda s: triton.cdiv(all_steps, s) * s)
+    steps = min(steps, all_steps)
     chunks = triton.cdiv(length, steps * lanes)
     out = x.new_empty(parts, chunks, k, k, c, dtype=torch.promote_types(x.dtype, torch.float32))
     arguments = dict(grad=grad, x=x, out=out, length=length, steps=steps, H=h, W=w)
@@ -123,20 +131,9 @@ def product_per_position(
     transposed: bool = False,
 ) -> Launch:
     """Prepare the inhomogeneous product of x, channels-last, or the gradient for the input."""
-    n, c, h, w = x.shape
-    groups, k = weight.shape[1:3]
-    tile_h, tile_w = (8, 8) if min(h, w) > 4 else (4, 4)
-    tile = _TILE // 2 if x.dtype == torch.float64 else _TILE
-    block_c = min(triton.next_power_of_2(c), tile // (tile_h * tile_w))
-    arguments: dict[str, Any] = dict(
-        x=x, weight=weight, scale=scale, bias=bias, out=out, C=c, H=h, W=w
-    )
-    arguments |= dict(group_size=c // groups, **_strides(weight))
-    constants = dict(K=k, TRANSPOSED=transposed, ACC=_accumulator(x))
-    constants |= dict(SCALE=scale is not None, BIAS=bias is not None, RELU=relu)
-    constants |= dict(TILE_H=tile_h, TILE_W=tile_w, BLOCK_C=block_c)
-    grid = n * triton.cdiv(h, tile_h) * triton.cdiv(w, tile_w), triton.cdiv(c, block_c)
-    return Launch(kernels.product_per_position, grid, arguments, constants, _OPTIONS)
+    arguments: dict[str, Any] = dict(x=x, weight=weight, scale=scale, bias=bias, out=out)
+    flags = dict(SCALE=scale is not None, BIAS=bias is not None, RELU=relu, TRANSPOSED=transposed)
+    return _per_position(kernels.product_per_position, weight, arguments, flags)
 
 
 def inhomogeneous_depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -149,31 +146,49 @@ def inhomogeneous_depthwise_conv2d_weight_grad(grad: Tensor, x: Tensor, weight: 
 
 def weight_grad_per_position(grad: Tensor, x: Tensor, out: Tensor) -> Launch:
     """Prepare the gradient for the weight, `out`, from tensors that are channels-last."""
+    return _per_position(kernels.weight_grad_per_position, out, dict(grad=grad, x=x, out=out), {})
+
+
+def _per_position(
+    kernel: triton.JITFunction, weight: Tensor, arguments: dict[str, Any], flags: dict[str, Any]
+) -> Launch:
+    x = arguments['x']
     n, c, h, w = x.shape
-    groups, k = out.shape[1:3]
-    block_m = triton.next_power_of_2(c // groups)
-    tile_h, tile_w = (4, 8) if block_m <= 64 else (1, 4)
-    block_g = min(triton.next_power_of_2(groups), max(1, _TILE // (tile_h * tile_w * block_m)))
-    arguments = dict(grad=grad, x=x, out=out, G=groups, H=h, W=w)
-    arguments |= dict(group_size=c // groups, **_strides(out))
-    constants = dict(K=k, TILE_H=tile_h, TILE_W=tile_w, BLOCK_G=block_g, BLOCK_M=block_m)
-    constants['ACC'] = _accumulator(x)
-    grid = n * triton.cdiv(h, tile_h) * triton.cdiv(w, tile_w), triton.cdiv(groups, block_g)
-    return Launch(kernels.weight_grad_per_position, grid, arguments, constants, _OPTIONS)
+    groups, k = weight.shape[1:3]
+    # A group's channels in parts that leave few lanes without work.
+    blocks = {parts: triton.next_power_of_2(triton.cdiv(c // groups, parts)) for parts in (1, 3)}
+    parts, block_m = min(blocks.items(), key=math.prod)
+    positions = 32 if block_m <= 64 else 4
+    tile = _TILE_BYTES // x.itemsize
+    if k > _MANY_COLUMNS:
+        tile = min(tile, _LARGE_KERNELS_TILE)
+    block_g = min(triton.next_power_of_2(groups), max(1, tile // positions // block_m))
+    strides = {f'stride_{dim}': s for dim, s in zip('ngijhw', weight.stride(), strict=True)}
+    constants = dict(C=c, G=groups, K=k, ACC=_accumulator(x), POSITIONS=positions)
+    constants |= dict(BLOCK_G=block_g, BLOCK_M=block_m, PARTS=parts) | flags
+    grid = triton.cdiv(n * h * w, positions), triton.cdiv(groups, block_g)
+    return Launch(kernel, grid, arguments | dict(N=n, H=h, W=w, **strides), constants, _OPTIONS)
 
 
-def _tile(channels: int, width: int, elements: int) -> tuple[int, int, int]:
+def _tile(
+    channels: int, width: int, longest: int, elements: int, height: int
+) -> tuple[int, int, int]:
     """Return STRIP, LANES and BLOCK_C, for register tiles of `elements` per thread.
 
-    Few lanes are left over at the right edge and above the last channel.
+    Few lanes are left over at the right edge, above the last channel, and after the last strip of
+    `height` rows.
     """
-    strip = triton.cdiv(width, triton.cdiv(width, _STRIP))
-    block_c = min((32, 16, 8), key=lambda block: triton.cdiv(channels, block) * block)
-    return strip, elements * 32 * _STRIP_WARPS // block_c, block_c
+    strip = triton.cdiv(width, triton.cdiv(width, longest))
+    tile = elements * 32 * _STRIP_WARPS
+    strips = height * triton.cdiv(width, strip)
 
+    def computed(block: int) -> float:
+        lanes = tile // block
+        padded = triton.cdiv(channels, block) * block * triton.cdiv(strips, lanes) * lanes
+        return round(padded / max(1, channels * strips), 1)
 
-def _strides(weight: Tensor) -> dict[str, int]:
-    return {f'stride_{dim}': s for dim, s in zip('ngijhw', weight.stride(), strict=True)}
+    block_c = min((32, 16, 8, 64, 128), key=computed)  # of 256, one lane would spill
+    return strip, tile // block_c, block_c
 
 
 def _accumulator(x: Tensor) -> tl.dtype:

@@ -49,7 +49,8 @@ def depthwise_conv2d(
         scale: Factor for each channel, (C,), applied before `bias`.
         relu: Whether to clip the result at 0.
         backend: 'torch' (plain torch functions), 'cpu' or 'triton' (CUDA). Defaults to the
-            fastest one for `x`'s device and dtype.
+            fastest one for `x`'s device and dtype. Where Triton was not given by name and fails,
+            there is a warning, and torch computes the same.
 
     Returns:
         (N, C, H, W), of `x`'s dtype and memory format.
@@ -230,7 +231,7 @@ def _choose(backend: str | None, x: Tensor, native: bool) -> str:
         if x.device.type == 'meta':
             return 'cpu'  # shapes and FLOPs, which torch knows of operators
         if x.device.type == 'cuda' and _HAS_TRITON:
-            return 'triton'
+            return library.AUTOMATIC
         if x.device.type == 'cpu' and native and HAS_ONEDNN:
             return 'cpu'
         return 'torch'

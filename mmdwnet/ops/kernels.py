@@ -9,13 +9,13 @@ Strips are counted downward, then to the right, then by image, so that the rows 
 lanes share come from the cache, and only the last program has lanes without work. The number of
 channels is a constant, so that the addresses of columns take no instructions.
 
-Where kernels differ by position, the bytes of the weight are the limit. A program has a tile of
-positions and a block of channels.
+Where kernels differ by position, the bytes of the weight are the limit. A program has some
+positions and groups of channels, and loads each weight once.
 
 Sums are float32, or float64 for float64 tensors, in a fixed order, without atomics.
 """
 
-# ruff: noqa: N803, N806  # sizes and constants of kernels are in capitals, as in Triton's own
+# ruff: noqa: N803  # sizes and constants of kernels are in capitals, as in Triton's own
 
 import triton
 import triton.language as tl
@@ -148,140 +148,140 @@ def weight_grad(
         tl.store(out + t * C, tl.sum(acc[t], 0), c < C)
 
 
-@triton.jit
-def positions(H, W, TILE_H: tl.constexpr, TILE_W: tl.constexpr):
-    """Return a program's image, and the rows and columns of its tile, which may end outside."""
-    tiles_w = tl.cdiv(W, TILE_W)
-    tiles = tl.cdiv(H, TILE_H) * tiles_w
-    tile = tl.program_id(0) % tiles
-    image = (tl.program_id(0) // tiles).to(tl.int64)
-    p = tl.arange(0, TILE_H * TILE_W)
-    return image, (tile // tiles_w) * TILE_H + p // TILE_W, (tile % tiles_w) * TILE_W + p % TILE_W
-
-
-@triton.jit
+@triton.jit(do_not_specialize=['N', 'H', 'W'])
 def product_per_position(
     x,
     weight,
     scale,
     bias,
     out,
-    C,
+    N,
     H,
     W,
-    group_size,
     stride_n,
     stride_g,
     stride_i,
     stride_j,
     stride_h,
     stride_w,
+    C: tl.constexpr,
+    G: tl.constexpr,
     K: tl.constexpr,
     TRANSPOSED: tl.constexpr,
     SCALE: tl.constexpr,
     BIAS: tl.constexpr,
     RELU: tl.constexpr,
-    TILE_H: tl.constexpr,
-    TILE_W: tl.constexpr,
-    BLOCK_C: tl.constexpr,
+    POSITIONS: tl.constexpr,
+    BLOCK_G: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    PARTS: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Filter x: `out[h, w] = sum over i, j of x[h + i - K // 2, w + j - K // 2] * weight`.
 
     The weight is `weight[i, j, h, w]`. If TRANSPOSED, the sum is the gradient for the input, of
     `x` as the output's gradient: from `h - i + K // 2, w - j + K // 2` come both x and the
-    weight's position.
+    weight's position. It is loaded once for all channels of its group, which are PARTS times
+    BLOCK_M, or fewer.
     """
-    image, h, w = positions(H, W, TILE_H, TILE_W)
-    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    in_c = c < C
-    group = c // group_size
-    x += image * H * W * C
-    weight += image * stride_n
-    in_map = (h < H) & (w < W)
-    acc = tl.zeros((TILE_H * TILE_W, BLOCK_C), ACC)
+    p = tl.program_id(0).to(tl.int64) * POSITIONS + tl.arange(0, POSITIONS)
+    image = p // W // H
+    h = (p // W % H).to(tl.int32)
+    w = (p % W).to(tl.int32)
+    g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)
+    m = tl.arange(0, BLOCK_M)
+    c = g[:, None] * (C // G) + m[None, :]
+    x += (p * C)[:, None, None] + c[None, :, :]
+    position = image * stride_n + h.to(tl.int64) * stride_h + w * stride_w
+    weight += position[:, None] + (g * stride_g)[None, :]
+    in_map = image < N
+    acc = (tl.zeros((POSITIONS, BLOCK_G, BLOCK_M), ACC),) * PARTS
     for i in range(K):
         for j in tl.range(0, K, loop_unroll_factor=7):
+            down = i - K // 2
+            right = j - K // 2
+            tap = weight + (i * stride_i + j * stride_j)
             if TRANSPOSED:
-                y = h - i + K // 2
-                z = w - j + K // 2
-            else:
-                y = h + i - K // 2
-                z = w + j - K // 2
-            inside = in_map & (y >= 0) & (y < H) & (z >= 0) & (z < W)
-            mask = inside[:, None] & in_c[None, :]
-            values = tl.load(x + (y * W + z)[:, None] * C + c[None, :], mask, 0.0)
-            tap = weight + group * stride_g + i * stride_i + j * stride_j
-            if TRANSPOSED:
-                position = y.to(tl.int64) * stride_h + z * stride_w
-            else:
-                position = h.to(tl.int64) * stride_h + w * stride_w
-            factors = tl.load(tap[None, :] + position[:, None], mask, 0.0).to(ACC)
-            acc += values.to(ACC) * factors
-    if SCALE:
-        acc *= tl.load(scale + c, in_c, 0.0).to(ACC)[None, :]
-    if BIAS:
-        acc += tl.load(bias + c, in_c, 0.0).to(ACC)[None, :]
-    if RELU:
-        acc = tl.maximum(acc, 0.0)
-    out += image * H * W * C
-    mask = in_map[:, None] & in_c[None, :]
-    tl.store(out + (h * W + w)[:, None] * C + c[None, :], acc.to(out.dtype.element_ty), mask)
+                down = -down
+                right = -right
+                tap += down.to(tl.int64) * stride_h + right * stride_w
+            inside = (h + down >= 0) & (h + down < H) & (w + right >= 0) & (w + right < W)
+            mask = (in_map & inside)[:, None] & (g < G)[None, :]
+            factors = tl.load(tap, mask, 0.0).to(ACC)
+            there = x + (down * W + right) * C
+            for r in tl.static_range(PARTS):
+                in_c = (m < C // G - r * BLOCK_M)[None, None, :]
+                values = tl.load(there + r * BLOCK_M, mask[:, :, None] & in_c, 0.0)
+                acc = plus(acc, r, values.to(ACC) * factors[:, :, None])
+    out += (p * C)[:, None, None] + c[None, :, :]
+    for r in tl.static_range(PARTS):
+        in_c = (g < G)[:, None] & (m < C // G - r * BLOCK_M)[None, :]
+        result = acc[r]
+        if SCALE:
+            result *= tl.load(scale + r * BLOCK_M + c, in_c, 0.0).to(ACC)[None, :, :]
+        if BIAS:
+            result += tl.load(bias + r * BLOCK_M + c, in_c, 0.0).to(ACC)[None, :, :]
+        if RELU:
+            result = tl.maximum(result, 0.0)
+        mask = in_map[:, None, None] & in_c[None, :, :]
+        tl.store(out + r * BLOCK_M, result.to(out.dtype.element_ty), mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['N', 'H', 'W'])
 def weight_grad_per_position(
     grad,
     x,
     out,
-    G,
+    N,
     H,
     W,
-    group_size,
     stride_n,
     stride_g,
     stride_i,
     stride_j,
     stride_h,
     stride_w,
+    C: tl.constexpr,
+    G: tl.constexpr,
     K: tl.constexpr,
-    TILE_H: tl.constexpr,
-    TILE_W: tl.constexpr,
+    POSITIONS: tl.constexpr,
     BLOCK_G: tl.constexpr,
     BLOCK_M: tl.constexpr,
+    PARTS: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Sum `grad[h, w] * x[h + i - K // 2, w + j - K // 2]` over the channels of each group.
 
-    BLOCK_M, a power of two, is at least `group_size`.
+    These are PARTS times BLOCK_M channels, or fewer.
     """
-    C = G * group_size
-    image, h, w = positions(H, W, TILE_H, TILE_W)
+    p = tl.program_id(0).to(tl.int64) * POSITIONS + tl.arange(0, POSITIONS)
+    image = p // W // H
+    h = (p // W % H).to(tl.int32)
+    w = (p % W).to(tl.int32)
     g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)
     m = tl.arange(0, BLOCK_M)
-    c = g[:, None] * group_size + m[None, :]
-    in_c = (g < G)[:, None] & (m < group_size)[None, :]
-    grad += image * H * W * C
-    x += image * H * W * C
-    in_map = (h < H) & (w < W)
-    values = tl.load(
-        grad + (h * W + w)[:, None, None] * C + c[None, :, :],
-        in_map[:, None, None] & in_c[None, :, :],
-        0.0,
-    ).to(ACC)
-    out += image * stride_n + g[None, :] * stride_g
-    position = h.to(tl.int64) * stride_h + w * stride_w
+    c = g[:, None] * (C // G) + m[None, :]
+    grad += (p * C)[:, None, None] + c[None, :, :]
+    x += (p * C)[:, None, None] + c[None, :, :]
+    in_map = image < N
     stored = in_map[:, None] & (g < G)[None, :]
+    values = ()
+    for r in tl.static_range(PARTS):
+        mask = stored[:, :, None] & (m < C // G - r * BLOCK_M)[None, None, :]
+        value = tl.load(grad + r * BLOCK_M, mask, 0.0)
+        values += (value.to(ACC),)  # type: ignore[assignment]
+    position = image * stride_n + h.to(tl.int64) * stride_h + w * stride_w
+    out += position[:, None] + (g * stride_g)[None, :]
     for i in range(K):
         for j in tl.range(0, K, loop_unroll_factor=7):
-            y = h + i - K // 2
-            z = w + j - K // 2
-            inside = (y >= 0) & (y < H) & (z >= 0) & (z < W)
-            shifted = tl.load(
-                x + (y * W + z)[:, None, None] * C + c[None, :, :],
-                inside[:, None, None] & in_c[None, :, :],
-                0.0,
-            )
-            sums = tl.sum(shifted.to(ACC) * values, 2)
-            target = out + i * stride_i + j * stride_j + position[:, None]
-            tl.store(target, sums.to(out.dtype.element_ty), stored)
+            down = i - K // 2
+            right = j - K // 2
+            inside = (h + down >= 0) & (h + down < H) & (w + right >= 0) & (w + right < W)
+            there = x + (down * W + right) * C
+            products = tl.zeros((POSITIONS, BLOCK_G, BLOCK_M), ACC)
+            for r in tl.static_range(PARTS):
+                in_c = (g < G)[:, None] & (m < C // G - r * BLOCK_M)[None, :]
+                mask = (in_map & inside)[:, None, None] & in_c[None, :, :]
+                products += tl.load(there + r * BLOCK_M, mask, 0.0).to(ACC) * values[r]
+            sums = tl.sum(products, 2)
+            tl.store(out + i * stride_i + j * stride_j, sums.to(out.dtype.element_ty), stored)

@@ -10,7 +10,9 @@ are each other's derivatives, of any order:
 The homogeneous product's input gradient is the product with flipped kernels.
 """
 
-from types import ModuleType
+import sys
+import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,21 +22,48 @@ from . import cpu
 from .layout import memory_format
 
 OPERATORS = ('cpu', 'triton')  # the backends of what is registered here
+AUTOMATIC = 'auto'  # Triton, or torch for what Triton cannot compile or launch
+
+_failed: set[tuple[str, torch.device, torch.dtype]] = set()
 
 
-def _backend(name: str) -> ModuleType:
-    if name == 'cpu':
-        return cpu
-    from . import cuda  # only now, as Triton is not needed elsewhere
+def _compute(backend: str, function: str, *arguments: Any) -> Tensor:
+    """Call a function of a backend, without autocast."""
+    tensor = arguments[0]
+    key = function, tensor.device, tensor.dtype
+    with torch.autocast(tensor.device.type, enabled=False):
+        if backend == 'cpu' or (backend == AUTOMATIC and key in _failed):
+            return getattr(cpu, function)(*arguments)
+        try:
+            from . import cuda  # only now, as Triton is not needed elsewhere
 
-    return cuda
+            return getattr(cuda, function)(*arguments)
+        except Exception as error:
+            if backend != AUTOMATIC or 'out of memory' in str(error):
+                raise
+            if tensor.is_cuda:
+                torch.cuda.synchronize(tensor.device)  # raises the error of an earlier kernel
+            if not any(device == tensor.device for _, device, _ in _failed):
+                warnings.warn(_told(function, tensor, error), stacklevel=2)
+            _failed.add(key)
+        return getattr(cpu, function)(*arguments)
+
+
+def _told(function: str, tensor: Tensor, error: Exception) -> str:
+    device = torch.cuda.get_device_name(tensor.device) if tensor.is_cuda else tensor.device
+    version = getattr(sys.modules.get('triton'), '__version__', '(which cannot be imported)')
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (
+        f'Triton {version} cannot run {function} in {tensor.dtype} on {device}: {reason}. The '
+        'slower functions of torch are used instead, here and wherever Triton fails. Pass '
+        "backend='torch' to avoid this message, or backend='triton' to get the error"
+    )
 
 
 @torch.library.custom_op('mmdwnet::depthwise_conv2d', mutates_args=())
 def homogeneous(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, backend: str) -> Tensor:
     """Filter (N, C, H, W) with (N, C, k, k), or with (1, C, k, k) for all images; add (C,)."""
-    with torch.autocast(x.device.type, enabled=False):
-        out = _backend(backend).depthwise_conv2d(x, weight, bias, relu)
+    out = _compute(backend, 'depthwise_conv2d', x, weight, bias, relu)
     return out.contiguous(memory_format=memory_format(x))
 
 
@@ -43,8 +72,7 @@ def homogeneous_weight_grad(
     grad: Tensor, x: Tensor, kernel_size: int, shared: bool, backend: str
 ) -> Tensor:
     """Return the gradient for the kernels, summed over images if they are `shared`."""
-    with torch.autocast(x.device.type, enabled=False):
-        out = _backend(backend).depthwise_conv2d_weight_grad(grad, x, kernel_size, shared)
+    out = _compute(backend, 'depthwise_conv2d_weight_grad', grad, x, kernel_size, shared)
     return out.contiguous()
 
 
@@ -58,24 +86,21 @@ def inhomogeneous(
     backend: str,
 ) -> Tensor:
     """Filter (N, C, H, W) with (N, G, k, k, H, W); multiply by (C,), add (C,)."""
-    with torch.autocast(x.device.type, enabled=False):
-        out = _backend(backend).inhomogeneous_depthwise_conv2d(x, weight, bias, scale, relu)
+    out = _compute(backend, 'inhomogeneous_depthwise_conv2d', x, weight, bias, scale, relu)
     return out.contiguous(memory_format=memory_format(x))
 
 
 @torch.library.custom_op('mmdwnet::inhomogeneous_depthwise_conv2d_input_grad', mutates_args=())
 def inhomogeneous_input_grad(grad: Tensor, weight: Tensor, backend: str) -> Tensor:
     """Return the gradient for the input, in `grad`'s memory format."""
-    with torch.autocast(grad.device.type, enabled=False):
-        out = _backend(backend).inhomogeneous_depthwise_conv2d_input_grad(grad, weight)
+    out = _compute(backend, 'inhomogeneous_depthwise_conv2d_input_grad', grad, weight)
     return out.contiguous(memory_format=memory_format(grad))
 
 
 @torch.library.custom_op('mmdwnet::inhomogeneous_depthwise_conv2d_weight_grad', mutates_args=())
 def inhomogeneous_weight_grad(grad: Tensor, x: Tensor, weight: Tensor, backend: str) -> Tensor:
     """Return the gradient for the kernels, in the shape and layout of `weight`."""
-    with torch.autocast(x.device.type, enabled=False):
-        return _backend(backend).inhomogeneous_depthwise_conv2d_weight_grad(grad, x, weight)
+    return _compute(backend, 'inhomogeneous_depthwise_conv2d_weight_grad', grad, x, weight)
 
 
 # Shapes, dtypes and layouts ------------------------------------------------------------------

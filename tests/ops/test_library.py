@@ -1,5 +1,11 @@
 """The operators in torch's compiler, exporter and FLOP counter."""
 
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -68,3 +74,53 @@ def test_flops(name):
     with FlopCounterMode(display=False) as backward:
         out.backward(grad)
     assert backward.get_total_flops() == 2 * once
+
+
+def graph_and_gradients(backend: str) -> list[torch.Tensor]:
+    """Return each operator's result and gradients."""
+    found = []
+    for memory_format in FORMATS:
+        for operator, arguments in calls(memory_format, backend):
+            out = operator(*arguments)
+            leaves = [t for t in arguments if isinstance(t, torch.Tensor) and t.requires_grad]
+            found += [out, *torch.autograd.grad(out, leaves, torch.ones_like(out))]
+    return found
+
+
+@pytest.mark.skipif(os.environ.get('TRITON_INTERPRET') == '1', reason='Triton runs everywhere')
+def test_torch_computes_what_triton_cannot(monkeypatch):
+    """On the CPU, no kernel of Triton can be launched, with a GPU in the machine or without one."""
+    monkeypatch.setattr(library, '_failed', set())
+    with pytest.warns(UserWarning, match="Triton .* cannot run .*backend='torch'") as told:
+        results = graph_and_gradients(library.AUTOMATIC)
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        graph_and_gradients(library.AUTOMATIC)
+    for result, expected in zip(results, graph_and_gradients('cpu'), strict=True):
+        assert result.stride() == expected.stride()
+        torch.testing.assert_close(result, expected)
+    for operator, arguments in calls(torch.channels_last, 'triton'):
+        with pytest.raises(Exception, match=r'active drivers|accessed from Triton|No module'):
+            operator(*arguments)
+
+
+BROKEN = """
+import torch
+from mmdwnet.ops import library
+x, weight = torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 3)
+print(library.homogeneous(x, weight, None, False, library.AUTOMATIC)[0, 0, 1, 1].item())
+library.homogeneous(x, weight, None, False, 'triton')
+"""
+
+
+def test_torch_computes_where_triton_is_broken(tmp_path):
+    (tmp_path / 'triton.py').write_text("raise ImportError('broken installation')\n")
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {'PYTHONPATH': os.pathsep.join([str(tmp_path), root])}
+    done = subprocess.run(
+        [sys.executable, '-c', BROKEN], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == '9.0\n', done.stderr
+    assert done.stderr.count('cannot run depthwise_conv2d') == 1, done.stderr
+    assert done.stderr.endswith('ImportError: broken installation\n')

@@ -24,10 +24,11 @@ runs_kernels = pytest.mark.skipif(
 )
 
 KERNEL_SIZES = {
-    'several tiles and channel blocks': dict(n=2, c=34, groups=17, h=9, w=17, k=3),
+    'several tiles and channel blocks': dict(n=2, c=34, groups=17, h=5, w=17, k=3),
     'several chunks of strips': dict(n=2, c=32, groups=2, h=22, w=17, k=3),
     'groups of many channels': dict(n=1, c=130, groups=2, h=2, w=5, k=3),
-    'kernel of the paper': dict(n=1, c=4, groups=2, h=5, w=6, k=7),
+    'one group of many channels': dict(n=1, c=128, groups=1, h=1, w=3, k=3),
+    'kernel of the paper': dict(n=1, c=6, groups=2, h=5, w=6, k=7),
     'one position': SIZES['one position'],
     'largest kernel': dict(n=1, c=2, groups=1, h=1, w=2, k=31),
     'no image': SIZES['no image'],

@@ -51,8 +51,8 @@ def launches(size: Size, dtype: torch.dtype) -> Iterator[tuple[str, Launch]]:
         yield 'inhomogeneous weight gradient', cuda.weight_grad_per_position(grad, x, weight)
 
 
-def compile_launch(launch: Launch, target: GPUTarget) -> triton.compiler.CompiledKernel:
-    """Compile a kernel as Triton does when it is launched."""
+def source(launch: Launch) -> triton.compiler.ASTSource:
+    """Return what Triton compiles when a kernel is launched; its `hash()` tells it from others."""
     signature, constants, attributes = {}, dict(launch.constants), {}
     for position, parameter in enumerate(launch.kernel.params):
         name = parameter.name
@@ -74,8 +74,12 @@ def compile_launch(launch: Launch, target: GPUTarget) -> triton.compiler.Compile
         if isinstance(value, Tensor) or (value % 16 == 0 and not parameter.do_not_specialize):
             attributes[(position,)] = [['tt.divisibility', 16]]
     signature |= dict.fromkeys(constants, 'constexpr')
-    source = triton.compiler.ASTSource(launch.kernel, signature, constants, attributes)
-    return triton.compile(source, target=target, options=launch.options)
+    return triton.compiler.ASTSource(launch.kernel, signature, constants, attributes)
+
+
+def compile_launch(launch: Launch, target: GPUTarget) -> triton.compiler.CompiledKernel:
+    """Compile a kernel as Triton does when it is launched."""
+    return triton.compile(source(launch), target=target, options=launch.options)
 
 
 def figures(launch: Launch, size: Size, dtype: torch.dtype, capability: int) -> dict:
@@ -114,7 +118,9 @@ def main_loop(code: str) -> tuple[int, int]:
 
 
 def _multiplied(op: str) -> int:
-    return {'FFMA': 1, 'FMUL': 1, 'DFMA': 1, 'DMUL': 1, 'FFMA2': 2, 'FMUL2': 2}.get(op, 0)
+    # FHFMA takes factors of 16 bits.
+    one = dict.fromkeys(('FFMA', 'FHFMA', 'FMUL', 'DFMA', 'DMUL'), 1)
+    return (one | {'FFMA2': 2, 'FMUL2': 2}).get(op, 0)
 
 
 def _cuobjdump(*arguments: str) -> str:
