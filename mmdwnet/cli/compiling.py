@@ -28,7 +28,7 @@ def compile_backbones(model: nn.Module, given: object) -> bool:
         UserError: `torch.compile` does not take the options, or there is no C++ compiler.
     """
     backbones = [module for module in model.modules() if isinstance(module, SwinDesign)]
-    if not given or not backbones:
+    if given is None or given is False or not backbones:
         return False
     if given is not True and not isinstance(given, dict):
         raise UserError(

@@ -1,7 +1,6 @@
 """`compile=True` in a config: the three tasks train as without it."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,3 +76,37 @@ def test_every_task_trains_alike(trained, config):
     assert counters['stats']['unique_graphs'] == 1
     assert not counters['graph_break']
     assert_alike(compiled, trained(config, 'eager', *changes))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('cpp_compiler')
+@pytest.mark.parametrize(
+    ('with_cp', 'args'),
+    [('False', ()), ('selective', ()), ('True', ('--amp', 'bfloat16'))],
+)
+def test_the_default_back_end_trains_alike(trained, with_cp, args):
+    arch = (
+        "model.backbone.arch={'embed_dims':16,'depths':[1,1,1,1]}",
+        'model.head.in_channels=128',
+    )
+    with_cp = f'model.backbone.with_cp={with_cp}'
+    compiled = trained(CLASSIFIER, 'compiled', 'compile=True', *arch, with_cp, args=args)
+    eager = trained(CLASSIFIER, 'eager', *arch, args=args)
+    # A fused loop rounds to bfloat16 less often.
+    assert_alike(compiled, eager, **(dict(rtol=2e-2, atol=1e-3) if args else {}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('with_cp', ['False', 'True', 'selective'])
+def test_two_processes_train_alike(script, digits, tmp_path, with_cp):
+    changes = (
+        *on_data(CLASSIFIER.stem, digits),
+        *CHANGES[CLASSIFIER],
+        *PLAIN_STEPS,
+        *('train_dataloader.batch_size=3', f'model.backbone.with_cp={with_cp}'),
+    )
+    for name, option in (('compiled', 'compile.backend=aot_eager'), ('eager', 'compile=False')):
+        options = ('--work-dir', tmp_path / name, *changes, option)
+        done = script('dist_train.sh', CLASSIFIER, 2, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert_alike(results(tmp_path / 'compiled'), results(tmp_path / 'eager'))

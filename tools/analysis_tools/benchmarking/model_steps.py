@@ -78,7 +78,7 @@ class ModelSteps:
     """
 
     step: Callable[[], object]
-    forward: Callable[[], object]
+    forward: Callable[[], Tensor]
     parameters: list[Tensor]
     memory_format: str
 
