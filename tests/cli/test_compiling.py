@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmdwnet.cli.compiling import compile_backbones
+
 
 @pytest.mark.parametrize(
     ('change', 'said'),
@@ -39,3 +41,7 @@ def test_compiled_training_is_resumed(command, config, tmp_path: Path):
     written = (work_dir / Path(config).name).read_text()
     assert "compile = dict(backend='eager')" in written
     assert command('test', config, str(work_dir / 'epoch_2.pth'))[0] == 0
+
+
+def test_other_backbones_are_left_to_mmengine():
+    assert not compile_backbones(torch.nn.Sequential(torch.nn.Linear(2, 2)), True)

@@ -66,7 +66,14 @@ def assert_alike(first: tuple, second: tuple, rtol: float = 1e-4, atol: float = 
 
 
 @pytest.mark.usefixtures('compiler')
-@pytest.mark.parametrize('config', CHANGES, ids=('classify', 'detect', 'segment'))
+@pytest.mark.parametrize(
+    'config',
+    [
+        pytest.param(CLASSIFIER, id='classify'),
+        pytest.param(DETECTOR, id='detect', marks=pytest.mark.slow),
+        pytest.param(SEGMENTOR, id='segment', marks=pytest.mark.slow),
+    ],
+)
 def test_every_task_trains_alike(trained, config):
     counters.clear()
     one_size = ('train_dataloader.dataset.pipeline.2.scales=[(96,96)]',)

@@ -201,8 +201,12 @@ def count_bytes(args: argparse.Namespace, device: torch.device) -> list[dict]:
         entrant = parse_entrant(text, args.variant, args.dtype)
         with moved_bytes.compiled_bytes() as compiled:
             steps = model_steps.prepare(entrant, run)
+        for parameter in steps.parameters:
+            parameter.grad = None
         with moved_bytes.MovedBytes() as eager:
-            steps.forward().backward()
+            loss = steps.forward()
+            assert isinstance(loss, torch.Tensor)
+            loss.backward()
         counts = compiled if 'compiled' in entrant.variants else eager.by_operator
         per_image = {key: value / args.batch_size / MIB for key, value in counts.most_common()}
         row: dict = {'name': text, 'MiB / image': sum(per_image.values())}

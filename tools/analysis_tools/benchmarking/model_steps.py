@@ -78,7 +78,7 @@ class ModelSteps:
     """
 
     step: Callable[[], object]
-    forward: Callable[[], Tensor]
+    forward: Callable[[], object]
     parameters: list[Tensor]
     memory_format: str
 
