@@ -91,3 +91,15 @@ def test_the_default_back_end_compiles_training_as_one_graph(mixer):
             a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=lambda text, key=key: f'{key}: {text}'
         )
     torch.testing.assert_close(eager.state_dict(), compiled.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('compiler')
+def test_a_second_graph_is_for_all_sizes_that_need_no_padding():
+    backbone = nano(out_indices=(0, 1, 2, 3)).train()
+    backbone.compile(fullgraph=True, backend='eager')
+    for size in ((128, 160), (160, 192)):
+        backbone(images(2, *size))
+    with torch.compiler.set_stance('fail_on_recompile'):
+        for size in ((192, 128), (160, 160), (320, 224), (96, 64)):
+            total(backbone(images(2, *size))).backward()
