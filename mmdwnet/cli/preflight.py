@@ -36,11 +36,13 @@ class Built:
         model: The model.
         randomness: Of the config, with the seed that was drawn if it gives none.
         state: Of torch's generator.
+        compiled: Whether its backbone is compiled.
     """
 
     model: nn.Module
     randomness: dict
     state: Tensor
+    compiled: bool = False
 
 
 def preflight(
@@ -148,6 +150,12 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
             for loop in loops:
                 if isinstance(loader := getattr(loop, 'dataloader', None), CheckedLoader):
                     loader.end_workers()
+
+        def _maybe_compile(self, target: str) -> None:
+            if built.compiled:
+                self.logger.info('the first iterations compile the backbone and take longer')
+            else:
+                super()._maybe_compile(target)
 
         def load_or_resume(self) -> None:
             try:

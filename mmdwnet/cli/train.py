@@ -18,6 +18,7 @@ from mmdwnet.errors import UserError
 from . import environment
 from .amp import DTYPES, use_amp
 from .command import add_shared_options, load_config, require, run_command
+from .compiling import compile_backbones
 from .preflight import Built, check_last_batch, make_runner, needs_two, preflight
 
 
@@ -149,6 +150,7 @@ def check(cfg: Config) -> Built:
     """Raise a UserError on what would stop the training; return its model."""
     built = preflight(cfg, ['train', *(['val'] if cfg.get('val_cfg') is not None else [])])
     model = built.model
+    built.compiled = compile_backbones(model, cfg.get('compile'))
     fitting.check_pretrained(model)
     alone = cfg.launcher == 'none' and cfg.train_dataloader.get('batch_size') == 1
     if alone and needs_two(model, distributed=False):

@@ -41,16 +41,22 @@ def compile(
     if dtype not in DTYPES:
         raise UserError(f'compile() got dtype={dtype}: give one of {", ".join(map(str, DTYPES))}')
     model = fuse(model)
-    compiler = os.environ.get('CXX', 'g++')
-    if next(model.parameters()).device.type == 'cpu' and shutil.which(compiler) is None:
-        raise UserError(
-            f'compile() needs a C++ compiler on the CPU, and there is no {compiler}: install it, '
-            'or name another in the environment variable CXX'
-        )
+    if next(model.parameters()).device.type == 'cpu':
+        check_cpp_compiler()
     compiled: dict[nn.Module, nn.Module] = {
         backbone: CompiledBackbone(backbone, dtype, dynamic) for backbone in find_backbones(model)
     }
     return replace(model, compiled, inplace=True)
+
+
+def check_cpp_compiler() -> None:
+    """Raise a UserError if there is no C++ compiler, which torch.compile needs on the CPU."""
+    compiler = os.environ.get('CXX', 'g++')
+    if shutil.which(compiler) is None:
+        raise UserError(
+            f'torch.compile needs a C++ compiler on the CPU, and there is no {compiler}: install '
+            'it, or name another in the environment variable CXX'
+        )
 
 
 class CompiledBackbone(nn.Module):

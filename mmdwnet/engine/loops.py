@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from mmengine.dist import get_world_size
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -79,7 +80,9 @@ class Resumable(BaseLoop):
             and hub.runtime_info.get('steps_validated') != steps
         ):
             hub.update_info('steps_validated', steps)
-            self.runner.val_loop.run()
+            # Images of validation often have other sizes, each of which would be compiled.
+            with torch.compiler.set_stance('force_eager'):
+                self.runner.val_loop.run()
 
 
 @LOOPS.register_module()

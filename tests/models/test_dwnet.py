@@ -1,5 +1,7 @@
 """Features of DWNet only: mixers, the authors' padding, BNs in the blocks."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmdwnet import DWNet
 from mmdwnet.errors import UserError
 
-from .nano import MIXERS, images, nano
+from .nano import MIXERS, images, nano, total
 
 
 @pytest.mark.parametrize('mixer', MIXERS)
@@ -66,3 +68,38 @@ def test_dynamic_mixer_needs_two_images_to_train():
         nano('dynamic').train()(images(1))
     nano('dynamic').eval()(images(1))
     nano('dynamic', frozen_stages=4).train()(images(1))
+
+
+@pytest.mark.usefixtures('cpp_compiler')
+@pytest.mark.parametrize(
+    'mixer',
+    [
+        'static',
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ('dynamic', 'inhomogeneous')),
+    ],
+)
+def test_the_default_back_end_compiles_training_as_one_graph(mixer):
+    eager = nano(mixer, out_indices=0).train()
+    compiled = copy.deepcopy(eager)
+    compiled.compile(fullgraph=True)
+    losses = [total(backbone(images())) for backbone in (eager, compiled)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    for (key, a), b in zip(eager.named_parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(
+            a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=lambda text, key=key: f'{key}: {text}'
+        )
+    torch.testing.assert_close(eager.state_dict(), compiled.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('compiler')
+def test_a_second_graph_is_for_all_sizes_that_need_no_padding():
+    backbone = nano(out_indices=(0, 1, 2, 3)).train()
+    backbone.compile(fullgraph=True, backend='eager')
+    for size in ((128, 160), (160, 192)):
+        backbone(images(2, *size))
+    with torch.compiler.set_stance('fail_on_recompile'):
+        for size in ((192, 128), (160, 160), (320, 224), (96, 64)):
+            total(backbone(images(2, *size))).backward()

@@ -1,4 +1,4 @@
-"""Compare the speed of classifiers, ours and those of timm, or of the operators in mmdwnet.ops."""
+"""Compare classifiers, ours and those of timm, or the operators in mmdwnet.ops, in speed."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from benchmarking import model_steps, operator_steps
+from benchmarking import model_steps, moved_bytes, operator_steps
 from benchmarking.model_steps import DTYPES, VARIANTS, Run, parse_entrant
 from benchmarking.operator_steps import OPERATORS, Size
 from benchmarking.timing import peak_bytes, saved_bytes, time_in_turn
@@ -66,6 +66,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='compile the Triton kernels of --operators for a GPU of this compute capability, such '
         'as 9.0, which need not be there; count registers and instructions, predict times',
     )
+    parser.add_argument(
+        '--bytes',
+        action='store_true',
+        help='count what --mode train reads and writes per image, instead of timing it',
+    )
     parser.add_argument('--mode', choices=('infer', 'train'), default='infer')
     parser.add_argument(
         '--variant',
@@ -106,12 +111,16 @@ def benchmark(args: argparse.Namespace) -> None:
         raise UserError(f'--json {args.json}: there is no such folder, create it first')
     if args.compile_only and args.operators is None:
         raise UserError('--compile-only is for operators: add --operators')
+    if args.bytes and (args.operators is not None or args.mode != 'train'):
+        raise UserError('--bytes is for --mode train and models')
     device = _device(args.device)
     if args.launcher != 'none' and (args.operators is not None or args.mode != 'train'):
         raise UserError(f'--launcher {args.launcher} is for --mode train and models: leave it out')
     with environment.processes(args.launcher):
         machine = describe_machine(device)
-        if args.operators is None:
+        if args.bytes:
+            tables = {'models': count_bytes(args, device)}
+        elif args.operators is None:
             tables = {'models': time_models(args, device)}
         elif args.compile_only:
             tables = compile_operators(args)
@@ -169,6 +178,39 @@ def time_models(args: argparse.Namespace, device: torch.device) -> list[dict]:
             row['saved MiB'] = saved_bytes(steps.forward, steps.parameters) / MIB
         if device.type == 'cuda':
             row['peak MiB'] = peak_bytes(steps.step, device) / MIB
+        rows.append(row)
+    return rows
+
+
+def count_bytes(args: argparse.Namespace, device: torch.device) -> list[dict]:
+    """Count the bytes that forward pass, loss and backward pass of models read and write.
+
+    Args:
+        args: Options from `parse_args`.
+        device: Device to run on.
+
+    Returns:
+        A row of figures per model.
+
+    Raises:
+        UserError: A model is unknown or cannot be run.
+    """
+    run = Run('train', args.batch_size, args.input_size or 224, device)
+    rows = []
+    for text in args.models:
+        entrant = parse_entrant(text, args.variant, args.dtype)
+        with moved_bytes.compiled_bytes() as compiled:
+            steps = model_steps.prepare(entrant, run)
+        for parameter in steps.parameters:
+            parameter.grad = None
+        with moved_bytes.MovedBytes() as eager:
+            loss = steps.forward()
+            assert isinstance(loss, torch.Tensor)
+            loss.backward()
+        counts = compiled if 'compiled' in entrant.variants else eager.by_operator
+        per_image = {key: value / args.batch_size / MIB for key, value in counts.most_common()}
+        row: dict = {'name': text, 'MiB / image': sum(per_image.values())}
+        row['most'] = ', '.join(f'{key} {value:.1f}' for key, value in list(per_image.items())[:5])
         rows.append(row)
     return rows
 

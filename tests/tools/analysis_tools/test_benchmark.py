@@ -62,6 +62,14 @@ def test_inference_against_a_named_baseline(run, tmp_path: Path) -> None:
     assert not any('saved MiB' in row for row in rows.values())
 
 
+def test_bytes_of_a_training_step(run, tmp_path: Path) -> None:
+    file = tmp_path / 'figures.json'
+    names = [NANO, f'{NANO}:bfloat16']
+    run('--models', *names, '--mode', 'train', '--bytes', *TINY, '--json', file)
+    full, half = (figures(file)[name]['MiB / image'] for name in names)
+    assert half < full
+
+
 @pytest.mark.usefixtures('cpp_compiler')
 def test_compiled_inference(run, tmp_path: Path) -> None:
     file = tmp_path / 'figures.json'
@@ -138,6 +146,7 @@ def test_ways_compute_the_same(name: str) -> None:
         (('--json', 'no/such/folder.json'), 'there is no such folder'),
         (('--device', 'abacus'), 'there is no device abacus'),
         (('--compile-only', '9.0'), '--compile-only is for operators'),
+        (('--bytes',), '--bytes is for --mode train'),
         (('--operators', '--compile-only', '9.9'), '--compile-only 9.9: give one of 7.5, 8.0'),
         (('--operators', '--compile-only', '8.0', '--channels', 33), 'give a multiple of 32'),
         (('--operators', 'dynamic', '--baseline', 'magic'), '--baseline magic is not timed'),
