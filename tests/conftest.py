@@ -16,8 +16,11 @@ from yapf.yapflib import yapf_api
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders of the longest tests: what one process begins last, it ends alone."""
-    items.sort(key=lambda item: item.path.parent.name not in ('tools', 'mmcv_ext', 'demo'))
+    """Begin with the longest tests: what one process begins last, it ends alone."""
+    folders, files = ('tools', 'mmcv_ext', 'demo'), ('test_triton', 'test_dwnet')
+    items.sort(
+        key=lambda item: item.path.parent.name not in folders and item.path.stem not in files
+    )
 
 
 def pytest_collection_finish() -> None:

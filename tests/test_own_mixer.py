@@ -99,6 +99,7 @@ def test_counts() -> None:
     assert counted == expected
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('cpp_compiler')
 @torch.no_grad()
 def test_compiles() -> None:

@@ -180,6 +180,7 @@ def test_private_attribute_of_multiprocessing_is_there() -> None:
     )
 
 
+@pytest.mark.slow
 def test_processes_spawned_by_spawned_ones(tmp_path: Path) -> None:
     """As workers of ranks that `torch.multiprocessing.spawn` started."""
     output = run(

@@ -187,6 +187,7 @@ def test_autocast_trains_and_infers(kind, dtype):
         assert (a - b.float()).norm() < 0.05 * a.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('compiler')
 @pytest.mark.parametrize('kind', KINDS)
 def test_compiles_without_graph_breaks(kind):

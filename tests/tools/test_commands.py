@@ -243,7 +243,8 @@ def test_slurm_trains_into_the_configs_work_dir(slurm, digits: Path):
     ('change', 'said'),
     [
         ('train_dataloader.dataset.data_root=nowhere', 'nowhere does not exist'),  # found by one
-        ('model.backbone.arch=giant', "'giant'"),  # found by each
+        # Found by each.
+        pytest.param('model.backbone.arch=giant', "'giant'", marks=pytest.mark.slow),
     ],
 )
 def test_slurm_tasks_tell_bad_input_once(slurm, digits: Path, tmp_path: Path, change, said):
