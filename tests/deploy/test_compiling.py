@@ -18,9 +18,17 @@ NANO = Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py'
 
 
 @pytest.mark.usefixtures('cpp_compiler')
+@pytest.mark.parametrize(
+    ('mixer', 'stages'),
+    [
+        ('static', (0,)),
+        # Takes five minutes where the compiler has cached nothing.
+        pytest.param('inhomogeneous', (0, 1, 2, 3), marks=pytest.mark.slow),
+    ],
+)
 @torch.no_grad()
-def test_all_sizes_at_once():
-    backbone = trained(nano('inhomogeneous', out_indices=(0, 1, 2, 3), pad_to_window=True))
+def test_all_sizes_at_once(mixer, stages):
+    backbone = trained(nano(mixer, out_indices=stages, pad_to_window=True))
     compiled = compile(backbone, dynamic=True)
     for size in ((64, 64), (32, 96), (50, 75), (128, 64)):
         expected = backbone(images(2, *size))

@@ -132,6 +132,7 @@ def coco(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_data_loader_workers(coco: Path) -> None:
     """`mmdwnet` is imported under the guard, which a spawned worker does not enter."""
     output = run(

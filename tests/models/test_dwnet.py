@@ -70,14 +70,9 @@ def test_dynamic_mixer_needs_two_images_to_train():
     nano('dynamic', frozen_stages=4).train()(images(1))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('cpp_compiler')
-@pytest.mark.parametrize(
-    'mixer',
-    [
-        'static',
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ('dynamic', 'inhomogeneous')),
-    ],
-)
+@pytest.mark.parametrize('mixer', MIXERS)
 def test_the_default_back_end_compiles_training_as_one_graph(mixer):
     eager = nano(mixer, out_indices=0).train()
     compiled = copy.deepcopy(eager)
