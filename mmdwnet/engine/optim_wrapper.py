@@ -14,7 +14,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 
 from mmdwnet.errors import UserError
 
@@ -69,10 +69,6 @@ class GuardedOptimWrapper(OptimWrapper):
         self.dropped = 0
         self.dropped_in_a_row = 0
         self.deferred = False
-        # Not SGD, whose fused steps begin with uninitialized momentum where the first is dropped.
-        self._decides = isinstance(self.optimizer, Adam) and all(
-            group['fused'] for group in self.optimizer.param_groups
-        )
         # By iteration, since the last report: whether loss and gradients were bad, and their norm.
         self._outcomes: list[tuple[int, Tensor]] = []
         # Since the last update: the sum of the losses, and the buffers with copies from then.
@@ -107,7 +103,7 @@ class GuardedOptimWrapper(OptimWrapper):
         # Gradients are the same in all processes, losses are not.
         all_reduce(bad, 'max')
         drop = bad.any()
-        if self._decides:
+        if self._decides():
             self.optimizer.found_inf = drop.float()  # type: ignore[attr-defined]
             self.optimizer.step(**kwargs)
             del self.optimizer.found_inf  # type: ignore[attr-defined]
@@ -174,6 +170,16 @@ class GuardedOptimWrapper(OptimWrapper):
         if self.clip_grad_kwargs:
             self.clip_func(parameters, **self.clip_grad_kwargs)
         return norm
+
+    def _decides(self) -> bool:
+        """Return whether the optimizer takes the decision on the device.
+
+        That may change when a state is loaded. SGD does not: its fused steps begin with
+        uninitialized momentum if the first one is dropped.
+        """
+        return type(self.optimizer) in (Adam, AdamW) and all(
+            group['fused'] for group in self.optimizer.param_groups
+        )
 
     def _count_drop(self, iteration: int, what: str) -> None:
         """Count a dropped batch, and warn of it."""

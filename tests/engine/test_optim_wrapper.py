@@ -7,6 +7,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from mmdwnet.engine import GuardedOptimWrapper
 from mmdwnet.errors import UserError
 
 from . import training
@@ -103,6 +104,34 @@ def test_deferred_reports_are_those_of_each_step(tmp_path: Path):
         reported.append((told, logged, wrapper.dropped, wrapper.dropped_in_a_row))
     assert reported[0] == reported[1]
     assert len(reported[0][0]) == 3
+
+
+def test_a_state_that_is_not_fused_is_resumed():
+    # torch's load_state_dict takes over what the checkpoint's optimizer was built with.
+    model, wrapper = train(batches(2), optimizer=OPTIMIZERS['does not'])
+    resumed = optim_wrapper(model)
+    resumed.load_state_dict(wrapper.state_dict())
+    before = state(model, resumed)
+    bad, good = batches(2, {0: ('gradient', NAN)})
+    model.train_step(bad, resumed)
+    same(state(model, resumed), before)
+    model.train_step(good, resumed)
+    assert resumed.dropped == 1
+    assert not model.linear.weight.equal(before['linear.weight'])
+
+
+def test_an_optimizer_with_a_step_of_its_own_is_not_asked_to_decide():
+    class Own(torch.optim.AdamW):
+        def step(self, closure=None):
+            for parameter in self.param_groups[0]['params']:
+                parameter.data -= parameter.grad
+
+    model = Net()
+    wrapper = GuardedOptimWrapper(optimizer=Own(model.parameters(), fused=True))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    (bad,) = batches(1, {0: ('gradient', NAN)})
+    model.train_step(bad, wrapper)
+    same(model.state_dict(), before)
 
 
 def test_a_checkpoint_counts_what_was_not_reported():
