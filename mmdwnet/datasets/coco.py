@@ -84,7 +84,7 @@ def build_metric(kind: type[CocoMetric], ann_file: str, **options: Any) -> CocoM
     Returns:
         The metric.
     """
-    coco = _CheckedCOCO(ann_file)
+    coco = CheckedCOCO(ann_file)
     if not coco.found:
         return kind(ann_file=ann_file, **options)
     with TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def _open(
     found: list[str],
 ) -> COCO:
     """Return the annotations of a file that are good, and tell of the others."""
-    coco = _CheckedCOCO(path, unique, classes)
+    coco = CheckedCOCO(path, unique, classes)
     faults.update(coco.faults)
     found.extend(coco.found)
     if found and not skip:
@@ -117,7 +117,7 @@ def _open(
     return coco
 
 
-class _CheckedCOCO(COCO):
+class CheckedCOCO(COCO):
     """The annotations of a file without those that are at fault.
 
     Attributes:

@@ -74,7 +74,7 @@ def _faults(results: dict, expected: Expected) -> Iterator[str]:
         if annotated != shape:
             yield f'{image} has {_size(shape)} pixels, but its annotation says {_size(annotated)}'
         for number, instance in enumerate(results['instances']):
-            if fault := _fault_of_instance(instance, shape, expected.masks):
+            if fault := find_fault_of_instance(instance, shape, expected.masks):
                 yield f'{image}: the {fault}, in instance {number} of the image'
     label_map = results.get('gt_seg_map')
     if label_map is not None and shape:
@@ -96,7 +96,14 @@ def _size(shape: tuple) -> str:
     return f'{shape[1]} x {shape[0]}'
 
 
-def _fault_of_instance(instance: dict, shape: tuple, masks: bool) -> str | None:
+def find_fault_of_instance(instance: dict, shape: tuple, masks: bool) -> str | None:
+    """Return what is wrong with an object in an image, or None.
+
+    Args:
+        instance: Its box as 'bbox', x1, y1, x2, y2, and its outline as 'mask', if it has them.
+        shape: Height and width of the image.
+        masks: Whether its outline is used.
+    """
     height, width = shape
     box, mask = instance.get('bbox', ()), instance.get('mask', [])
     if len(box) == 4:  # rotated ones have more
