@@ -20,16 +20,6 @@ SCORES = {
     'mIoU': ('mean IoU', 1),
     'aAcc': ('pixel accuracy', 1),
 }
-# The same bytes each time; gray on no background suits a light and a dark page.
-_STYLE = {
-    'svg.hashsalt': 'report',
-    'svg.fonttype': 'none',
-    'font.size': 11,
-    'axes.prop_cycle': matplotlib.cycler(color=['#3b82f6']),
-    'axes.spines.right': False,
-    'axes.spines.top': False,
-    **dict.fromkeys(('axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color'), '#8a94a6'),
-}
 
 
 def read_logs(work_dir: Path) -> tuple[Points, dict[str, Points]]:
@@ -56,7 +46,7 @@ def read_logs(work_dir: Path) -> tuple[Points, dict[str, Points]]:
 
 
 def _sort(points: Points) -> Points:
-    return {step: points[step] for step in sorted(points) if math.isfinite(points[step])}
+    return {step: value for step, value in sorted(points.items()) if math.isfinite(value)}
 
 
 def plot(points: Points, unit: str) -> str:
@@ -66,13 +56,17 @@ def plot(points: Points, unit: str) -> str:
         points: Values by step.
         unit: What a step is.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5, 2.5), layout='constrained')
-        axes = figure.subplots()
-        axes.plot(list(points), list(points.values()), marker='o' if len(points) <= 30 else None)
-        axes.set_xlabel(unit)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.grid(axis='y', alpha=0.3)
-        file = StringIO()
+    gray = '#8a94a6'  # on no background, suits a light and a dark page
+    figure = Figure(figsize=(5, 2.5), layout='constrained')
+    axes = figure.subplots()
+    few = len(points) <= 30
+    axes.plot(list(points), list(points.values()), '#3b82f6', marker='o' if few else None)
+    axes.set_xlabel(unit, color=gray)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.tick_params(colors=gray)
+    axes.grid(axis='y', alpha=0.3)
+    axes.spines[:].set_visible(False)
+    file = StringIO()
+    with matplotlib.rc_context({'svg.hashsalt': 'report', 'svg.fonttype': 'none'}):
         figure.savefig(file, format='svg', transparent=True, metadata={'Date': None})
-    return file.getvalue().partition('<!DOCTYPE')[2].partition('>\n')[2]
+    return '<svg' + file.getvalue().partition('<svg')[2]
