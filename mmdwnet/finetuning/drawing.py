@@ -15,8 +15,8 @@ from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 def class_colors(palette: Sequence | None, count: int) -> list[tuple[int, int, int]]:
     """Return a data set's own palette, or colors of different hues where it has none."""
-    if not palette or len(palette) < count:
-        hues = np.linspace(0, 1, count, endpoint=False)
+    if not palette or len(palette) != count:  # COCO's is passed on to other classes
+        hues = np.arange(count) * 0.618 % 1  # neighbors are far apart
         palette = (255 * matplotlib.colormaps['gist_rainbow'](hues)[:, :3]).astype(int).tolist()
     return [(int(red), int(green), int(blue)) for red, green, blue in palette[:count]]
 

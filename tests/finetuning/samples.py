@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
 from mmengine.evaluator import Evaluator
 from mmengine.fileio import load
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
-from mmpretrain.structures import DataSample
-from mmseg.structures import SegDataSample
 from PIL import Image
 
-import mmdwnet  # noqa: F401  # the test's file is written by one of its classes
 from mmdwnet.finetuning.outcomes import Outcomes
+
+# isort: split
+# After mmdwnet, which stands in for the operators that they import.
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
 
 
 def write_image(folder: Path, name: str = 'image.png', size: tuple[int, int] = (64, 48)) -> Path:
