@@ -81,6 +81,14 @@ def test_wheel_carries(folder: str, installed: Path) -> None:
     assert files(installed / 'mmdwnet' / '.mim') == files(ROOT)
 
 
+def test_wheel_carries_all_files_of_the_package(installed: Path) -> None:
+    def files(package: Path) -> set[Path]:
+        found = {path.relative_to(package) for path in package.rglob('*') if path.is_file()}
+        return {path for path in found if not {'.mim', '__pycache__'} & set(path.parts)}
+
+    assert files(installed / 'mmdwnet') == files(ROOT / 'mmdwnet')
+
+
 def test_wheel_works_alone(installed: Path, tmp_path: Path) -> None:
     """From a folder outside the checkout, with mmpretrain imported and asked before."""
     output = run(
