@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.registry import MODELS, DefaultScope
 
 from mmdwnet.checkpoints import fitting
@@ -42,8 +43,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def test(args: argparse.Namespace) -> dict[str, float]:
+def test(args: argparse.Namespace, metrics: Sequence[BaseMetric] = ()) -> dict[str, float]:
     """Check everything, then test, and return the metrics by name (none with --check).
+
+    Args:
+        args: The command line.
+        metrics: Metrics to compute besides those of the config.
+
+    Returns:
+        The metrics by name.
 
     Raises:
         UserError: The input is bad; nothing has been written then.
@@ -66,6 +74,9 @@ def test(args: argparse.Namespace) -> dict[str, float]:
                 if args.out is not None:
                     Path(args.out).absolute().parent.mkdir(parents=True, exist_ok=True)
                     runner.test_evaluator.metrics.append(dump_metric(cfg.default_scope, args.out))
+                for metric in metrics:
+                    metric.dataset_meta = runner.test_evaluator.dataset_meta
+                    runner.test_evaluator.metrics.append(metric)
             args.traceback = True  # from here on, not only the input can be at fault
             return runner.test()
 
