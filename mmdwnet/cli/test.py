@@ -48,7 +48,10 @@ def test(args: argparse.Namespace, metrics: Sequence[BaseMetric] = ()) -> dict[s
 
     Args:
         args: The command line.
-        metrics: More metrics than the config has.
+        metrics: Metrics to compute besides those of the config.
+
+    Returns:
+        The metrics by name (none with --check).
 
     Raises:
         UserError: The input is bad; nothing has been written then.
