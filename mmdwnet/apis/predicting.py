@@ -88,9 +88,9 @@ def _folder_config(folder: Path) -> Config:
 def _folder_checkpoint(folder: Path, cfg: Config) -> str:
     """Find the checkpoint of a training in its folder, or the one below that the config names."""
     passed = []
-    inner = Path(cfg.get('work_dir') or folder)
+    inner = Path(cfg.get('work_dir') or folder).resolve()
     # A folder may have been moved or copied, and the one that its config names be another's.
-    for place in [folder, *([inner] if inner.is_relative_to(folder.absolute()) else [])]:
+    for place in [folder, *([inner] if inner.is_relative_to(folder.resolve()) else [])]:
         best = sorted(place.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
         if best:
             return str(best[-1])

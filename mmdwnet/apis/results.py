@@ -15,6 +15,8 @@ from mmdwnet.errors import UserError
 
 from .sources import Source
 
+_LEGIBLE = 224  # pixels of the shorter side, to which smaller images of classifiers are enlarged
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
@@ -107,7 +109,11 @@ class Classification(Result):
         return self.data_sample.pred_score.numpy()
 
     def _drawn(self, image: np.ndarray) -> np.ndarray:
-        return self.inferencer.visualizer.visualize_cls(image, self.data_sample, draw_gt=False)
+        # Text needs room.
+        resize = _LEGIBLE if min(image.shape[:2]) < _LEGIBLE else None
+        return self.inferencer.visualizer.visualize_cls(
+            image, self.data_sample, draw_gt=False, resize=resize
+        )
 
     def _fields(self) -> dict[str, Any]:
         return dict(label=self.label, score=self.score, scores=self.scores.tolist())
@@ -184,7 +190,8 @@ class Segmentation(Result):
         return dict(regions=regions)
 
     def _summary(self) -> str:
-        return ', '.join(f'{self._name(index)} {share:.0%}' for index, share in self._shares())
+        shares = [(index, share) for index, share in self._shares() if share >= 0.005]
+        return ', '.join(f'{self._name(index)} {share:.0%}' for index, share in shares)
 
     def _shares(self) -> list[tuple[int, float]]:
         """Return the index of each class that is there and its share of the pixels, most first."""
