@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import checkpoints, deploy, models, ops
     from .apis.hub import config_path, get_config, list_models
     from .apis.inferencers import inferencer
+    from .apis.predicting import load
     from .backbones import MIXERS, DWNet, SwinMLP
     from .engine import FuseHook, GuardedOptimWrapper
 
@@ -33,6 +34,7 @@ __all__ = [
     'get_config',
     'inferencer',
     'list_models',
+    'load',
     'models',
     'ops',
 ]
@@ -48,6 +50,7 @@ _MODULES = {
     'get_config': 'apis.hub',
     'inferencer': 'apis.inferencers',
     'list_models': 'apis.hub',
+    'load': 'apis.predicting',
 }
 
 

@@ -1,22 +1,18 @@
 """What all commands share: their options, the config they read, and how they end."""
 
 import argparse
-import inspect
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS
 
-from mmdwnet.apis.building import resolve
+from mmdwnet.apis import configs
 from mmdwnet.errors import DataError, UserError
 
 from .environment import LAUNCHERS
 from .families import check_families
-
-SCOPES = ('mmpretrain', 'mmdet', 'mmseg')
 
 
 def run_command(function: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> int:
@@ -79,24 +75,7 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: The config is missing, cannot be read, or is of none of the three tasks.
     """
-    if not Path(args.config).is_file():
-        raise UserError(f'no config at {args.config}: name a file, such as those in configs/')
-    try:
-        cfg = Config.fromfile(args.config)
-        if args.cfg_options is not None:
-            cfg.merge_from_dict(args.cfg_options)
-    except Exception as error:  # a config is a program: anything can go wrong in it
-        raise UserError(
-            f'the config {args.config} cannot be read: {type(error).__name__}: {error}'
-        ) from error
-    if cfg.get('default_scope') is None:
-        cfg.default_scope = _library(cfg.get('model'))
-    if cfg.default_scope not in SCOPES:
-        raise UserError(
-            f'the config {args.config} has default_scope={cfg.default_scope!r}: give one of '
-            f'{SCOPES}, which decides between classification, detection and segmentation'
-        )
-    return cfg
+    return configs.read_config(args.config, args.cfg_options)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -123,11 +102,3 @@ def require(cfg: Config, *keys: str) -> None:
     missing = [key for key in keys if cfg.get(key) is None]
     if missing:
         raise UserError(f'the config {cfg.filename} has no {", ".join(missing)}: add it')
-
-
-def _library(model: dict | None) -> str | None:
-    """Return the library that a model's class comes from, as configs of classes name no scope."""
-    kind = resolve(MODELS, (model or {}).get('type'))
-    bases = inspect.getmro(kind) if inspect.isclass(kind) else ()
-    libraries = [base.__module__.partition('.')[0] for base in bases]
-    return next((library for library in libraries if library in SCOPES), None)

@@ -8,23 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS
 
 from mmdwnet.apis.building import resolve
-from mmdwnet.errors import UserError
 
 from .checks import datasets
-
-_CHOICES = ('stop', 'skip')
-
-
-def skips_bad_data(cfg: Config) -> bool:
-    """Return whether bad samples are skipped; if not, they end the run.
-
-    Raises:
-        UserError: The config says neither.
-    """
-    choice = cfg.get('bad_data', 'stop')
-    if choice not in _CHOICES:
-        raise UserError(f'the config has bad_data={choice!r}: give one of {_CHOICES}')
-    return choice == 'skip'
 
 
 def known_classes(cfg: Config) -> int:

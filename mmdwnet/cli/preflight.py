@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from mmdwnet.apis.building import build_model, resolve
+from mmdwnet.apis.configs import skips_bad_data
 from mmdwnet.checkpoints.latest import training_meta
 from mmdwnet.engine.loaders import CheckedLoader, checked, leave_out_bad
 from mmdwnet.errors import UserError
@@ -62,7 +63,7 @@ def preflight(
     Raises:
         UserError: The input is bad.
     """
-    data.skips_bad_data(cfg)
+    skips_bad_data(cfg)
     environment.check_processes(cfg.launcher, os.environ, torch.cuda.device_count())
     if environment.checks_files(cfg.launcher):
         for folder in (cfg.work_dir, *folders):
@@ -94,7 +95,7 @@ def make_runner(cfg: Config, built: Built, read: dict) -> Runner:
         The Runner.
     """
     base = resolve(RUNNERS, cfg.get('runner_type', Runner))
-    skip = data.skips_bad_data(cfg)
+    skip = skips_bad_data(cfg)
     classes = data.known_classes(cfg)
 
     class PreparedRunner(base):  # type: ignore[misc, valid-type]

@@ -1,0 +1,203 @@
+"""Trained models for people in Python: loaded in a line, called with images."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
+
+from mmdwnet.checkpoints.latest import find_latest
+from mmdwnet.errors import DataError, UserError
+
+from .configs import read_config, skips_bad_data
+from .hub import config_path, list_models
+from .inferencers import find_weights, make_inferencer
+from .results import Classification, Detection, Result, Segmentation
+from .sources import Source, find_images, naming
+
+# What the models of each library predict.
+_KINDS = {
+    'mmpretrain': ('pred_score', Classification),
+    'mmdet': ('pred_instances', Detection),
+    'mmseg': ('pred_sem_seg', Segmentation),
+}
+
+
+def load(
+    model: str | Path,
+    weights: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> 'Predictor':
+    """Load a trained classifier, detector or segmentor.
+
+    The config of a folder is a program, which is executed: load only folders whose config you
+    trust. Checkpoints are read as data.
+
+    Args:
+        model: One of `list_models()`, with its released weights; or a folder that
+            `tools/finetune.py` or `tools/train.py` wrote, with its newest best checkpoint
+            (`best_*.pth`), or else the newest one that training can be resumed from; or a config.
+        weights: File or address of other weights; a config needs some.
+        device: Device to run on; by default the one that mmengine finds.
+
+    Returns:
+        The model, to be called with images.
+
+    Raises:
+        UserError: There is no such model, folder or config; the folder has no config or no
+            checkpoint; the weights are missing, unreadable, or of another model; or the device
+            cannot be used.
+    """
+    name, path = str(model), Path(model)
+    if name in list_models():
+        cfg, checkpoint = read_config(config_path(name)), find_weights(name, weights)
+    elif path.is_dir():
+        cfg = _folder_config(path)
+        checkpoint = str(weights or _folder_checkpoint(path, cfg))
+    elif path.is_file():
+        if weights is None:
+            raise UserError(f'{path} comes without weights: give its checkpoint as weights=...')
+        cfg, checkpoint = read_config(path), str(weights)
+    else:
+        try:
+            config_path(name)
+        except UserError as error:
+            raise UserError(f'there is no folder or config {name}, and {error}') from error
+    skip = skips_bad_data(cfg)
+    return Predictor(make_inferencer(cfg, checkpoint, device), skip)
+
+
+def _folder_config(folder: Path) -> Config:
+    """Read the config of a folder that a training wrote."""
+    found = sorted(folder.glob('*.py'))
+    if len(found) != 1:
+        names = ', '.join(path.name for path in found) or 'none'
+        raise UserError(
+            f'the folder {folder} should have one config, and has {names}: name a folder that '
+            'tools/finetune.py or tools/train.py wrote, or a config with its weights'
+        )
+    return read_config(found[0])
+
+
+def _folder_checkpoint(folder: Path, cfg: Config) -> str:
+    """Find the checkpoint of a training in its folder, or the one below that the config names."""
+    passed = []
+    inner = Path(cfg.get('work_dir') or folder).resolve()
+    # A folder may have been moved or copied, and the one that its config names be another's.
+    for place in [folder, *([inner] if inner.is_relative_to(folder.resolve()) else [])]:
+        best = sorted(place.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
+        if best:
+            return str(best[-1])
+        latest, told = find_latest(str(place))
+        if latest:
+            return latest
+        passed += told
+    why = f' ({passed[0]})' if passed else ''
+    raise UserError(
+        f'the folder {folder} has no checkpoint to use{why}: train longer, or give weights=...'
+    )
+
+
+class Predictor:
+    """A trained model, made by `load`.
+
+    Attributes:
+        inferencer: mmpretrain's, mmdet's or mmseg's inferencer, which has the network in `model`.
+        classes: The names of the classes; None where neither checkpoint nor config has any.
+        skip: Whether images that cannot be read are left out, with a warning that names them; if
+            not, they end a prediction. The config decides (`bad_data='skip'` or `'stop'`).
+    """
+
+    def __init__(self, inferencer: Any, skip: bool = False) -> None:
+        self.inferencer = inferencer
+        self.classes = inferencer.model.dataset_meta['classes']
+        self.skip = skip
+        self._library = type(inferencer).__module__.partition('.')[0]
+
+    def __call__(self, images: Any, batch_size: int = 1, score_thr: float = 0.3) -> list[Any]:
+        """Predict; all results are kept in memory.
+
+        Args:
+            images: A file; a folder, with all images in it and its folders; the address of a file;
+                an array (H, W, 3) of uint8 in OpenCV's order BGR, as OpenMMLab takes it, or (H, W)
+                in gray; a PIL image; or several of these.
+            batch_size: How many images the network gets at once. Classifiers and segmentors get
+                images of different sizes in turn, unless their pipelines make the sizes equal.
+            score_thr: Objects are returned and drawn if their scores are higher.
+
+        Returns:
+            A `Classification`, `Detection` or `Segmentation` for each image.
+
+        Raises:
+            UserError: There is no such image, or none in a folder.
+            DataError: An image cannot be read, and is not to be skipped.
+        """
+        return list(self.stream(images, batch_size, score_thr))
+
+    def stream(self, images: Any, batch_size: int = 1, score_thr: float = 0.3) -> Iterator[Any]:
+        """Predict batch by batch, as for more images or masks than fit into memory.
+
+        Args:
+            images: As in a call; an iterator is read as far as it is needed.
+            batch_size: As in a call.
+            score_thr: As in a call.
+
+        Yields:
+            The result of each image, in their order.
+
+        Raises:
+            UserError: As in a call.
+        """
+        if batch_size < 1:
+            raise UserError(f'batch_size={batch_size} is not a size: give 1 or more')
+        prepared = self._prepare(find_images(images))
+        while batch := list(islice(prepared, batch_size)):
+            for (image, _), sample in zip(batch, self._predict(batch), strict=True):
+                yield self._result(sample, image, score_thr)
+
+    def _prepare(self, images: Iterable[Source]) -> Iterator[tuple[Source, dict]]:
+        """Yield each image that can be read, and what the network takes for it."""
+        for image in images:
+            try:
+                if image.path and '://' in image.path:
+                    image = Source(image.path, image.read())
+                with naming(image.path):
+                    given = image.path if image.pixels is None else image.pixels
+                    (data,) = self.inferencer.preprocess([given])
+            except DataError as error:
+                if not self.skip:
+                    raise
+                print_log(f'left out: {error}', 'current', logging.WARNING)
+            else:
+                yield image, data[1] if self._library == 'mmdet' else data
+
+    def _predict(self, batch: list[tuple[Source, dict]]) -> list[BaseDataElement]:
+        # mmdet pads images to the same size; the others need them to have it.
+        groups: dict[Any, list[int]] = defaultdict(list)
+        for place, (_, data) in enumerate(batch):
+            groups[self._library != 'mmdet' and data['inputs'][0].shape].append(place)
+        predicted: dict[int, BaseDataElement] = {}
+        for places in groups.values():
+            inputs = [batch[place][1]['inputs'][0] for place in places]
+            data = dict(
+                inputs=torch.stack(inputs) if self._library == 'mmpretrain' else inputs,
+                data_samples=[batch[place][1]['data_samples'][0] for place in places],
+            )
+            predicted.update(zip(places, self.inferencer.forward(data), strict=True))
+        return [predicted[place].cpu() for place in range(len(batch))]
+
+    def _result(self, sample: BaseDataElement, image: Source, score_thr: float) -> Result:
+        field, kind = _KINDS[self._library]
+        if field not in sample:
+            raise UserError(
+                f'{type(self.inferencer.model).__name__} predicts {", ".join(sample.keys())}, not '
+                f'{field}: load a classifier, a detector or a segmentor'
+            )
+        options = (score_thr,) if kind is Detection else ()
+        return kind(sample, image, self.inferencer, *options)
