@@ -1,24 +1,12 @@
 """Objects that are pasted into a scene, and the visible mask of each."""
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
 _MIN_VISIBLE = 0.9  # of an object's pixels, after other objects are drawn over it
 _TRIES = 40
-
-
-class Pasted(Protocol):
-    """An object to paste; `mask` is bool (h, w)."""
-
-    @property
-    def mask(self) -> np.ndarray:
-        """Return the object's pixels."""
-        ...
-
-
-Thing = TypeVar('Thing', bound=Pasted)
 
 
 def box(mask: np.ndarray, y: int, x: int) -> tuple[slice, slice]:
@@ -36,16 +24,16 @@ def spot(size: int, mask: np.ndarray, rng: np.random.Generator) -> tuple[int, in
 def arrange(
     size: int,
     count: int,
-    propose: Callable[[], Thing],
-    paint: Callable[[Thing, int, int], None],
+    propose: Callable[[], Any],
+    paint: Callable[[Any, int, int], None],
     rng: np.random.Generator,
-) -> tuple[list[Thing], np.ndarray]:
+) -> tuple[list[Any], np.ndarray]:
     """Place objects at random, so that all of them stay visible.
 
     Args:
         size: Side of the scene in pixels.
         count: Number of objects; fewer where there is no room.
-        propose: Returns an object that fits into the scene.
+        propose: Returns an object that fits into the scene; its `mask` is bool (h, w).
         paint: Called with each object that is placed, its row and its column.
         rng: Random generator for the places.
 
@@ -53,7 +41,7 @@ def arrange(
         The objects in drawing order, and bool (objects, size, size), the visible part of each;
         these parts do not overlap.
     """
-    placed: list[Thing] = []
+    placed: list[Any] = []
     masks = np.zeros((0, size, size), bool)
     areas: list[int] = []
     for _ in range(count):

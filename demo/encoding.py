@@ -19,9 +19,7 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 def png(image: np.ndarray) -> bytes:
-    """Encode an image of one channel, uint8 (h, w), or an RGB image, uint8 (h, w, 3)."""
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    """Encode an image of one channel, uint8 (h, w)."""
     return cv2.imencode('.png', image)[1].tobytes()
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mmdwnet.errors import UserError
 
@@ -117,7 +116,13 @@ def run(description: str, options_class: type, make: Callable[..., Path]) -> int
     Returns:
         The exit code: 0, or 2 on bad input.
     """
-    args: dict[str, Any] = vars(_parser(description, options_class).parse_args())
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('root', type=Path, help='folder to make')
+    parser.add_argument('--force', action='store_true', help='replace a set with other options')
+    for field in fields(options_class):
+        name, kind = '--' + field.name.replace('_', '-'), type(field.default)
+        parser.add_argument(name, type=kind, default=field.default, help='default: %(default)s')
+    args = vars(parser.parse_args())
     root, force = args.pop('root'), args.pop('force')
     try:
         make(root, options_class(**args), force=force, log=partial(print, flush=True))
@@ -125,17 +130,3 @@ def run(description: str, options_class: type, make: Callable[..., Path]) -> int
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-def _parser(description: str, options_class: type) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('root', type=Path, help='folder to make')
-    parser.add_argument('--force', action='store_true', help='replace a set with other options')
-    for field in fields(options_class):
-        parser.add_argument(
-            '--' + field.name.replace('_', '-'),
-            type=type(field.default),
-            default=field.default,
-            help='default: %(default)s',
-        )
-    return parser
