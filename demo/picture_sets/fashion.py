@@ -8,18 +8,10 @@ import numpy as np
 
 from ..encoding import png
 
-CLASSES = [
-    'T-shirt',
-    'Trouser',
-    'Pullover',
-    'Dress',
-    'Coat',
-    'Sandal',
-    'Shirt',
-    'Sneaker',
-    'Bag',
-    'Ankle boot',
-]
+CLASSES = (
+    *('T-shirt', 'Trouser', 'Pullover', 'Dress', 'Coat'),
+    *('Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'),
+)
 _PARTS = {'train': 'train', 'val': 't10k'}
 
 

@@ -14,21 +14,11 @@ from .drawings import FOLDERS, Drawing
 
 # Wallpapers in which nothing looks like the drawings.
 WALLPAPERS = {
-    'train': [
-        'Autumn',
-        'BytheWater',
-        'ColdRipple',
-        'ColorfulCups',
-        'EveningGlow',
-        'FallenLeaf',
-        'Flow',
-        'Grey',
-        'Honeywave',
-        'OneStandsOut',
-        'PastelHills',
-        'Path',
-    ],
-    'val': ['DarkestHour', 'Kite', 'Shell', 'Volna', 'summer_1am'],
+    'train': (
+        *('Autumn', 'BytheWater', 'ColdRipple', 'ColorfulCups', 'EveningGlow', 'FallenLeaf'),
+        *('Flow', 'Grey', 'Honeywave', 'OneStandsOut', 'PastelHills', 'Path'),
+    ),
+    'val': ('DarkestHour', 'Kite', 'Shell', 'Volna', 'summer_1am'),
 }
 SIZE = 192  # of a scene's sides, in pixels
 _MAX_DRAWINGS = 4
