@@ -16,9 +16,11 @@ def main() -> int:
         )
         return 2
     sys.path.insert(0, str(ROOT))
-    from demo.digit_scenes.command import main
+    from demo.digit_scenes import DigitSceneOptions, make_digit_scenes
+    from demo.making import run
 
-    return main()
+    description = 'Make the digit scenes that the demo is trained on.'
+    return run(description, DigitSceneOptions, make_digit_scenes)
 
 
 if __name__ == '__main__':

@@ -23,10 +23,12 @@ class Stamp:
     """A posed digit, cut to its box.
 
     Attributes:
+        digit: Index into `load_digits()`.
         alpha: float32 (h, w), opacity in [0, 1] with smooth edges.
         mask: bool (h, w), the digit's pixels; it touches all four sides.
     """
 
+    digit: int
     alpha: np.ndarray
     mask: np.ndarray
 
@@ -109,4 +111,4 @@ def stamp(index: int, size: float, rng: np.random.Generator) -> Stamp:
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     # The edge is about one and a half pixels wide at any size.
     alpha = np.clip((posed - _INK) * scale * _UPSCALE + 0.5, 0, 1)
-    return Stamp(alpha[box], mask[box])
+    return Stamp(index, alpha[box], mask[box])

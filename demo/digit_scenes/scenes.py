@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..arranging import arrange, box, spot
 from .digits import Stamp, labels, split_digits, stamp
 from .grounds import ground
 from .options import DigitSceneOptions
 
-_MIN_VISIBLE = 0.9  # of a digit's pixels, after other digits are drawn over it
-_TRIES = 40
 _COLORS = 32
 _CONTRAST = 52.0  # least distance in CIELAB of a digit's color from its surroundings
 _LAB_WEIGHTS = (1.4, 0.7, 0.7)  # differences in lightness show shapes better than in hue
@@ -52,7 +51,7 @@ def single_digit(options: DigitSceneOptions, split: str, digit: int, repeat: int
     rng = np.random.default_rng([options.seed, 0, _SPLITS.index(split), digit, repeat])
     canvas = ground(options.cls_size, split, rng)
     posed = stamp(digit, options.cls_size * rng.uniform(0.6, 0.9), rng)
-    _paint(canvas, posed, *_spot(options.cls_size, posed, rng), rng)
+    _paint(canvas, posed, *spot(options.cls_size, posed.mask, rng), rng)
     return _as_bytes(canvas)
 
 
@@ -71,42 +70,24 @@ def scene(options: DigitSceneOptions, split: str, index: int) -> Scene:
     size = options.scene_size
     canvas = ground(size, split, rng)
     source = split_digits(options.seed)[split]
-    digits: list[int] = []
-    masks = np.zeros((0, size, size), bool)
-    areas: list[int] = []
-    for _ in range(rng.integers(1, options.max_digits + 1)):
-        for _ in range(_TRIES):
-            digit = int(rng.choice(source))
-            side = rng.uniform(options.min_digit_size, options.max_digit_size)
-            posed = stamp(digit, side, rng)
-            y, x = _spot(size, posed, rng)
-            full = np.zeros((size, size), bool)
-            full[_box(posed, y, x)] = posed.mask
-            left = masks & ~full
-            if np.all(left.sum(axis=(1, 2)) >= _MIN_VISIBLE * np.array(areas)):
-                _paint(canvas, posed, y, x, rng)
-                digits.append(digit)
-                masks = np.concatenate([left, full[None]])
-                areas.append(int(full.sum()))
-                break
+
+    def propose() -> Stamp:
+        digit = int(rng.choice(source))
+        return stamp(digit, rng.uniform(options.min_digit_size, options.max_digit_size), rng)
+
+    def paint(posed: Stamp, y: int, x: int) -> None:
+        _paint(canvas, posed, y, x, rng)
+
+    count = int(rng.integers(1, options.max_digits + 1))
+    placed, masks = arrange(size, count, propose, paint, rng)
+    digits = [posed.digit for posed in placed]
     return Scene(_as_bytes(canvas), digits, [int(labels()[d]) for d in digits], masks)
-
-
-def _box(posed: Stamp, y: int, x: int) -> tuple[slice, slice]:
-    height, width = posed.mask.shape
-    return slice(y, y + height), slice(x, x + width)
-
-
-def _spot(size: int, posed: Stamp, rng: np.random.Generator) -> tuple[int, int]:
-    """Return a random row and column at which the digit lies entirely inside the image."""
-    y, x = (int(rng.integers(0, size - side + 1)) for side in posed.mask.shape)
-    return y, x
 
 
 def _paint(canvas: np.ndarray, posed: Stamp, y: int, x: int, rng: np.random.Generator) -> None:
     """Draw a digit with a soft shadow into `canvas`, float32 (size, size, 3), in place."""
     alpha = np.zeros(canvas.shape[:2], np.float32)
-    alpha[_box(posed, y, x)] = posed.alpha
+    alpha[box(posed.mask, y, x)] = posed.alpha
     near = cv2.GaussianBlur(alpha, (0, 0), max(posed.mask.shape) / 25)
     color = _color(canvas[near > 0.05], rng)
     canvas *= 1 - rng.uniform(0.2, 0.5) * near[..., None]

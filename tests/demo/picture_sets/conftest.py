@@ -1,0 +1,83 @@
+"""Small folders that look like those of the Debian packages, and a set that is made from them."""
+
+import gzip
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from demo.picture_sets import PictureSetOptions, make_picture_sets
+from demo.picture_sets.drawings import FOLDERS
+from demo.picture_sets.scenes import WALLPAPERS
+
+
+def _write_fashion(folder):
+    folder.mkdir(parents=True)
+    for part, count in (('train', 90), ('t10k', 30)):
+        labels = np.arange(count, dtype=np.uint8) % 10
+        # Each image tells its class and its number.
+        images = np.zeros((count, 28, 28), np.uint8)
+        images[:, 0, 0], images[:, 0, 1] = labels, np.arange(count)
+        for kind, header, values in (
+            ('images-idx3', struct.pack('>4i', 2051, count, 28, 28), images),
+            ('labels-idx1', struct.pack('>2i', 2049, count), labels),
+        ):
+            data = gzip.compress(header + values.tobytes())
+            (folder / f'{part}-{kind}-ubyte.gz').write_bytes(data)
+
+
+def _write_drawing(path, size, box, shade):
+    image = Image.new('RGBA', size)
+    ImageDraw.Draw(image).ellipse(box, (*shade, 255))
+    image.save(path)
+
+
+def _write_clipart(folder):
+    for label, name in enumerate(FOLDERS.values()):
+        (folder / name).mkdir(parents=True)
+        for number in range(8):
+            shade = (40 * label, 30 * number, 200)
+            _write_drawing(folder / name / f'{number}.png', (120, 90), (10, 10, 100, 80), shade)
+    unsuitable = folder / FOLDERS['house']
+    _write_drawing(unsuitable / 'small.png', (40, 40), (0, 0, 39, 39), (255, 0, 0))
+    _write_drawing(unsuitable / 'nothing.png', (100, 100), (-9, -9, -1, -1), (255, 0, 0))
+    Image.new('RGB', (100, 100), (255, 0, 0)).save(unsuitable / 'framed.png')
+    # A poster's header alone tells that it is too large; the pixels are not here.
+    header = struct.pack('>2I5B', 20000, 20000, 8, 6, 0, 0, 0)
+    chunks = b''.join(
+        struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        for kind, data in ((b'IHDR', header), (b'IDAT', b''))
+    )
+    (unsuitable / 'poster.png').write_bytes(b'\x89PNG\r\n\x1a\n' + chunks)
+
+
+def _write_wallpapers(folder):
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(sorted({*WALLPAPERS['train'], *WALLPAPERS['val']})):
+        images = folder / name / 'contents/images'
+        images.mkdir(parents=True)
+        for side in (80, 400):
+            noise = rng.integers(0, 100, (side, 2 * side, 3), np.uint8) + np.uint8(number)
+            cv2.imwrite(str(images / f'{2 * side}x{side}.jpg'), noise)
+
+
+@pytest.fixture(scope='session')
+def share(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('share')
+    _write_fashion(folder / 'datasets/fashion-mnist')
+    _write_clipart(folder / 'openclipart/png')
+    _write_wallpapers(folder / 'wallpapers')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def options(share):
+    return PictureSetOptions(clothes=6, scenes=18, share=str(share))
+
+
+@pytest.fixture(scope='session')
+def made(options, tmp_path_factory):
+    return make_picture_sets(tmp_path_factory.mktemp('made') / 'pictures', options)
