@@ -88,7 +88,7 @@ def test_a_fuse_that_fails_leaves_the_model_as_it_was() -> None:
 
 
 def test_counts() -> None:
-    config = Config.fromfile(ROOT / 'configs/demo/dwnet_nano_digits.py')
+    config = Config.fromfile(ROOT / 'tests/data/digits/dwnet_nano_digits.py')
     config.model.backbone.mixer = MIXER
     # At this size, each stage's map is padded to whole windows of 7 x 7.
     modules = measure(config, (224, 224)).modules

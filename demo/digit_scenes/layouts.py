@@ -6,7 +6,7 @@ import numpy as np
 
 from ..encoding import instance, jpeg, png, write_coco
 from .digits import labels, split_digits
-from .options import CLASSES, DigitSceneOptions
+from .options import CLASSES, PALETTE, SEG_CLASSES, DigitSceneOptions
 from .scenes import Scene, scene, single_digit
 
 
@@ -38,7 +38,8 @@ def write_scenes(root: Path, options: DigitSceneOptions, split: str) -> int:
 
     `coco/{train,val}2017/*.jpg` with `coco/annotations/instances_{train,val}2017.json`, and
     `ade/ADEChallengeData2016/{images,annotations}/{training,validation}/*`, where label 1 is the
-    background and 2 to 11 are the digits (0 means unlabeled and does not occur).
+    background and 2 to 11 are the digits (0 means unlabeled and does not occur). Names and colors
+    are in `ade/ADEChallengeData2016/palette.txt`.
 
     Args:
         root: Folder to write into.
@@ -55,6 +56,8 @@ def write_scenes(root: Path, options: DigitSceneOptions, split: str) -> int:
     annotations = root / 'coco' / 'annotations'
     for folder in (coco_images, ade_images, ade_maps, annotations):
         folder.mkdir(parents=True, exist_ok=True)
+    lines = [f'{name} {r} {g} {b}\n' for name, (r, g, b) in zip(SEG_CLASSES, PALETTE, strict=True)]
+    (ade / 'palette.txt').write_text(''.join(lines))
 
     count = options.train_scenes if split == 'train' else options.val_scenes
     # Ids are unique across both splits, as in COCO.

@@ -8,7 +8,7 @@ import torch
 
 from mmdwnet.cli import test, train
 
-CONFIG = str(Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py')
+CONFIG = str(Path(__file__).parents[1] / 'data' / 'digits' / 'dwnet_nano_digits.py')
 COMMANDS = {'train': train.main, 'test': test.main}
 
 

@@ -257,7 +257,7 @@ LABEL_MAPS = [
     Kind('map with palette', label_map=palette_map),
 ]
 KINDS = {'cls': IMAGES, 'det': IMAGES + ANNOTATIONS, 'seg': IMAGES + LABEL_MAPS}
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'demo'
+CONFIGS = Path(__file__).parents[1] / 'data' / 'digits'
 CONFIG = {
     'cls': str(CONFIGS / 'dwnet_nano_digits.py'),
     'det': str(CONFIGS / 'cascade_mask_rcnn_dwnet_nano_digits.py'),

@@ -14,7 +14,7 @@ from mmdwnet.errors import UserError
 from ..models.nano import images, nano
 from .trained import assert_close, bns, trained
 
-NANO = Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py'
+NANO = Path(__file__).parents[1] / 'data' / 'digits' / 'dwnet_nano_digits.py'
 
 
 @pytest.mark.usefixtures('cpp_compiler')

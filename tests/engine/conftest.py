@@ -16,7 +16,7 @@ from mmengine.registry import HOOKS, TRANSFORMS
 
 from mmdwnet.cli import train
 
-CONFIG = str(Path(__file__).parents[2] / 'configs' / 'demo' / 'dwnet_nano_digits.py')
+CONFIG = str(Path(__file__).parents[1] / 'data' / 'digits' / 'dwnet_nano_digits.py')
 IMAGES = 22  # 11 batches of two
 
 

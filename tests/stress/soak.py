@@ -19,8 +19,8 @@ from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 
 from demo.digit_scenes import DigitSceneOptions, make_digit_scenes  # noqa: E402
-from demo.tasks import TASKS, Task  # noqa: E402
 from mmdwnet.cli import train  # noqa: E402
+from tests.stress.kills import CONFIGS  # noqa: E402
 
 OPTIONS = DigitSceneOptions(
     cls_train_per_digit=4,
@@ -49,10 +49,10 @@ class Measure(Hook):
             self.notes.append((size, len(os.listdir('/proc/self/fd'))))
 
 
-def soak(task: Task, iterations: int, workers: int) -> tuple[float, int]:
+def soak(task: str, iterations: int, workers: int) -> tuple[float, int]:
     """Train; return the growth in the last half, of memory as a share, and of open files."""
     Measure.notes.clear()
-    work_dir = Path(f'soak_{task.name}').resolve()
+    work_dir = Path(f'soak_{task}').resolve()
     shutil.rmtree(work_dir, ignore_errors=True)
     changes = [
         'train_dataloader.batch_size=2',
@@ -62,19 +62,17 @@ def soak(task: Task, iterations: int, workers: int) -> tuple[float, int]:
         'val_dataloader.persistent_workers=False',
         'default_hooks.checkpoint.max_keep_ckpts=1',
     ]
-    if task.name == 'classify':
+    if task == 'classify':
         changes += [f'train_cfg.max_epochs={-(-iterations // 20)}', 'train_cfg.val_interval=10']
         changes += ['default_hooks.checkpoint.interval=5', 'train_dataloader.dataset.indices=40']
         changes += ['val_dataloader.dataset.indices=10']
     else:
         changes += [f'train_cfg.max_iters={iterations}', 'train_cfg.val_interval=200']
         changes += ['default_hooks.checkpoint.interval=100', 'model.backbone.init_cfg=None']
-    config = Path(f'soak_{task.name}.py')
-    config.write_text(
-        f"_base_ = {str(ROOT / task.config)!r}\ncustom_hooks = [dict(type='Measure')]\n"
-    )
+    config = Path(f'soak_{task}.py')
+    config.write_text(f"_base_ = {str(CONFIGS[task])!r}\ncustom_hooks = [dict(type='Measure')]\n")
     code = train.main([str(config), '--work-dir', str(work_dir), '--cfg-options', *changes])
-    assert code == 0, f'{task.name} ended with {code}'
+    assert code == 0, f'{task} ended with {code}'
     half = Measure.notes[len(Measure.notes) // 2 :]
     # Of the trend, as the memory of single steps varies by several percent in detection.
     sizes = [size for size, _ in half]
@@ -84,7 +82,7 @@ def soak(task: Task, iterations: int, workers: int) -> tuple[float, int]:
     quarters = half[: len(half) // 2], half[len(half) // 2 :]
     files = [min(count for _, count in quarter) for quarter in quarters]
     print(
-        f'{task.name}: from {min(sizes):.1f} to {max(sizes):.1f} MiB in the last half, growing by '
+        f'{task}: from {min(sizes):.1f} to {max(sizes):.1f} MiB in the last half, growing by '
         f'{growth:+.2%}; open files {files[0]} and {files[1]}',
         flush=True,
     )
@@ -94,7 +92,7 @@ def soak(task: Task, iterations: int, workers: int) -> tuple[float, int]:
 def main() -> int:
     """Run the command line; return 1 if something grew."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--tasks', nargs='+', default=[task.name for task in TASKS])
+    parser.add_argument('--tasks', nargs='+', default=[*CONFIGS])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--folder', type=Path, default=Path('work_dirs/stress'))
@@ -102,7 +100,7 @@ def main() -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(args.folder)
     make_digit_scenes(Path('data/digit_scenes'), OPTIONS, log=lambda _: None)
-    grown = [soak(task, args.iterations, args.workers) for task in TASKS if task.name in args.tasks]
+    grown = [soak(task, args.iterations, args.workers) for task in args.tasks]
     return int(any(memory >= MOST_GROWTH or files > 0 for memory, files in grown))
 
 

@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from mmdwnet.apis.building import build_model
 
-DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
+DEMO = Path(__file__).parents[1] / 'data' / 'digits'
 CLASSIFIER = DEMO / 'dwnet_nano_digits.py'
 DATA = {
     'dwnet_nano_digits': 'imagenet',

@@ -12,7 +12,7 @@ from benchmarking import model_steps  # noqa: F401  # its imports may log to std
 from benchmarking.operator_steps import OPERATORS, Size, prepare
 
 ROOT = Path(__file__).parents[3]
-NANO = str(ROOT / 'configs' / 'demo' / 'dwnet_nano_digits.py')
+NANO = str(ROOT / 'tests' / 'data' / 'digits' / 'dwnet_nano_digits.py')
 ONE_EACH = {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 TINY = ('--batch-size', 2, '--input-size', 32, '--rounds', 2)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-CONFIG = ROOT / 'configs' / 'demo' / 'dwnet_nano_digits.py'
+CONFIG = ROOT / 'tests' / 'data' / 'digits' / 'dwnet_nano_digits.py'
 
 
 @pytest.fixture

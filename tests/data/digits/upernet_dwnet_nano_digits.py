@@ -1,8 +1,8 @@
 # A small UperNet on a nano DWNet, initialized from the digit classifier.
 _base_ = [
-    '../_base_/models/upernet.py',
-    '../_base_/datasets/ade20k.py',
-    '../_base_/runtimes/seg.py',
+    '../../../configs/_base_/models/upernet.py',
+    '../../../configs/_base_/datasets/ade20k.py',
+    '../../../configs/_base_/runtimes/seg.py',
 ]
 
 crop_size = (160, 160)

@@ -1,8 +1,8 @@
 # A small Cascade Mask R-CNN on a nano DWNet, initialized from the digit classifier.
 _base_ = [
-    '../_base_/models/cascade_mask_rcnn.py',
-    '../_base_/datasets/coco_instance.py',
-    '../_base_/runtimes/det.py',
+    '../../../configs/_base_/models/cascade_mask_rcnn.py',
+    '../../../configs/_base_/datasets/coco_instance.py',
+    '../../../configs/_base_/runtimes/det.py',
 ]
 
 channels = 64
