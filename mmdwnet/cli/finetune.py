@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,6 +20,7 @@ from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.engine import ProgressBarHook, stopping
 from mmdwnet.engine.files import AtomicBackend
 from mmdwnet.errors import UserError
+from mmdwnet.finetuning.balance import class_weights
 from mmdwnet.finetuning.config import METRICS, config_text
 from mmdwnet.finetuning.discover import describe, find_data
 from mmdwnet.finetuning.found import Found
@@ -160,7 +162,7 @@ class Run:
                 f'{self.out} has a run of its own, with {", ".join(changed)}: give another --out, '
                 'or the arguments of that run to go on with it, or edit its config.py'
             )
-        if self.record['data'] != _digest(repr(found)):
+        if self.record['data'] != _digest(repr((found.classes, found.splits))):
             raise UserError(
                 f'the data in {args.data} have changed since the run in {self.out} began: give '
                 'another --out'
@@ -171,7 +173,7 @@ class Run:
     def begin(self, args: argparse.Namespace, found: Found) -> None:
         """Note what the run is about, once all its files are there."""
         self.record = dict(
-            arguments=_arguments(args), data=_digest(repr(found)), config=self.config()
+            arguments=_arguments(args), data=_digest(repr((found.classes, found.splits))), config=self.config()
         )
         self.put(_RECORD, self.record)
 
@@ -212,7 +214,7 @@ def _write(run: Run, args: argparse.Namespace, found: Found) -> None:
     print(f'{name}{why}. {start.told}{f" ({start.reason})" if start.reason else ""}')
     cfg = Config.fromfile(path)
     cfg.model.backbone.init_cfg = None  # it is built for its size alone
-    with redirect_stdout(io.StringIO()):
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         backbone = build_model(cfg).backbone
     settings = choose(
         found,
@@ -227,6 +229,8 @@ def _write(run: Run, args: argparse.Namespace, found: Found) -> None:
         print(f'With few images, the first {settings.frozen_stages} of 4 stages stay frozen.')
     run.out.mkdir(parents=True, exist_ok=True)
     datasets = write_lists(found, run.out)
+    if args.task == 'segment':
+        settings = replace(settings, class_weight=class_weights(datasets['train']))
     inside = run.out.is_relative_to(hub.root())
     base = os.path.relpath(path, run.out) if inside else str(path)
     text = config_text(base, found, settings, datasets, start, args.bad_data == 'skip')
