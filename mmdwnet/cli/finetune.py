@@ -173,7 +173,9 @@ class Run:
     def begin(self, args: argparse.Namespace, found: Found) -> None:
         """Note what the run is about, once all its files are there."""
         self.record = dict(
-            arguments=_arguments(args), data=_digest(repr((found.classes, found.splits))), config=self.config()
+            arguments=_arguments(args),
+            data=_digest(repr((found.classes, found.splits))),
+            config=self.config(),
         )
         self.put(_RECORD, self.record)
 
