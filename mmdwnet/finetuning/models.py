@@ -64,7 +64,6 @@ def choose_start(task: str, name: str, given: str | None) -> Start:
         UserError: The given checkpoint cannot be read, or has no weights of a backbone.
     """
     if given is not None:
-        given = given if '://' in given else str(Path(given).absolute())
         weights = load(given)
         keys = [key for key in weights.get('state_dict', weights) if isinstance(key, str)]
         if any(key.startswith(_HEADS[task]) for key in keys):
