@@ -160,7 +160,7 @@ def _write(record: Record, args: argparse.Namespace, found: Found) -> None:
     record.begin(_arguments(args), found, text)
     frozen = f'; {settings.frozen_stages} of 4 stages are frozen' * (settings.frozen_stages > 0)
     print(
-        f'{settings.epochs} epochs with batches of {settings.batch_size} images of '
+        f'epochs: {settings.epochs}, images in a batch: {settings.batch_size}, image size: '
         f'{settings.size} pixels{frozen}; all settings: {record.config}'
     )
 

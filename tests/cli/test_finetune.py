@@ -96,10 +96,15 @@ def test_other_arguments_and_other_data_are_refused(data, out, capfd):
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
 
 
-def test_changed_data_are_refused(tmp_path, capfd):
+def test_nothing_is_lost_but_what_has_not_begun(tmp_path, capfd):
     data = class_folders(tmp_path / 'shapes', 12)
     out = tmp_path / 'out'
-    assert again(data, out) == 0
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'backbone.layer.weight': torch.zeros(1)}), other)
+    assert again(data, out, *OPTIONS, '--weights', str(other)) == 2
+    assert f'the checkpoint {other} has nothing for DWNet' in capfd.readouterr().err
+    assert again(data, out) == 0  # as nothing was trained with these weights
+    capfd.readouterr()
     (data / 'red/001.png').unlink()
     assert again(data, out) == 2
     assert 'the data are not those that the run in' in capfd.readouterr().err

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmdwnet.checkpoints.latest import find_latest
+from mmdwnet.checkpoints.loading import as_data
 
 from .training import FUSED, Net, batches
 
@@ -55,7 +56,8 @@ def train(folder: Path, epochs: int = len(SCORES), patience: int = 3, resume: bo
         experiment_name=f'{folder.name} {epochs} {patience}',
         randomness=dict(seed=0),
     )
-    runner.train()
+    with as_data():  # mmengine 0.10 cannot read its checkpoints with today's torch
+        runner.train()
     return runner
 
 
