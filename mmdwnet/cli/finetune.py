@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -141,10 +142,11 @@ def _write(record: Record, args: argparse.Namespace, found: Found) -> None:
     name = args.model or default_model(args.task)
     path = find_config(args.task, name)
     nano = name == NANO[args.task]
-    start = choose_start(args.task, name, args.weights)
+    with redirect_stdout(io.StringIO()):  # what the libraries say of themselves
+        start = choose_start(args.task, name, args.weights)
+        cfg = Config.fromfile(path)
     why = '' if args.model else f', as there is {"no" if nano else "a"} GPU'
     print(f'{name}{why}. {start.told}{f" ({start.reason})" if start.reason else ""}')
-    cfg = Config.fromfile(path)
     cfg.model.backbone.init_cfg = None  # it is built for its size alone
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         backbone: Any = build_model(cfg).backbone
@@ -201,14 +203,22 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
 def _print_end(task: str, config: Path, results: dict, report: Path) -> None:
     known = {METRICS[task], 'coco/segm_mAP'} & {key for key, value in results.items() if value}
     scores = ', '.join(f'{name} {results[name]:.4g}' for name in sorted(known))
-    tools = hub.root() / 'tools'
+    tools, out = hub.root() / 'tools', config.parent
+    test_command = _command(tools / 'test.py', config, best_checkpoint(out))
     print(
         f'\nvalidation: {scores or "the model finds nothing yet"}\n'
         f'report:     {report}\n'
-        f'predict:    python {tools}/predict.py {config.parent} IMAGES --out drawn\n'
-        f'test:       python {tools}/test.py {config} {best_checkpoint(config.parent)}\n'
-        f'go on:      edit {config}, then python {tools}/train.py {config} --resume'
+        f'predict:    {_command(tools / "predict.py", out)} IMAGES --out drawn\n'
+        f'test:       {test_command}\n'
+        f'go on:      edit {config}, then {_command(tools / "train.py", config)} --resume'
     )
+
+
+def _command(*words: str | Path) -> str:
+    """Return a Python command, with paths from the current folder where they are in it."""
+    here = Path.cwd()
+    short = [os.path.relpath(one) if Path(one).is_relative_to(here) else str(one) for one in words]
+    return shlex.join(['python', *short])
 
 
 def _count(text: str) -> int:
