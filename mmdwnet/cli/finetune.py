@@ -1,15 +1,17 @@
 """Train a model on a folder of pictures: find out what it holds, write a config, train, test."""
 
 import argparse
-import hashlib
 import io
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -17,22 +19,21 @@ from mmdwnet.apis import hub
 from mmdwnet.apis.building import build_model
 from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.engine import ProgressBarHook, stopping
-from mmdwnet.engine.files import AtomicBackend
 from mmdwnet.errors import UserError
+from mmdwnet.finetuning.balance import class_weights
 from mmdwnet.finetuning.config import METRICS, config_text
 from mmdwnet.finetuning.discover import describe, find_data
 from mmdwnet.finetuning.found import Found
 from mmdwnet.finetuning.lists import write_lists
 from mmdwnet.finetuning.models import NANO, choose_start, default_model, find_config
 from mmdwnet.finetuning.outcomes import Outcomes
+from mmdwnet.finetuning.record import Record
 from mmdwnet.finetuning.report import write_report
 from mmdwnet.finetuning.settings import choose
 
 from . import test, train
 from .checks import check_folder
 from .command import add_traceback, run_command
-
-_RECORD = 'finetune.json'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,14 +72,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def finetune(args: argparse.Namespace) -> dict[str, float]:
+def finetune(args: argparse.Namespace) -> dict[str, float | None]:
     """Find the data, write a config, train, test and report; go on with what an earlier run did.
 
     Args:
         args: The command line.
 
     Returns:
-        The metrics by name.
+        The metrics by name; None for those that are not numbers.
 
     Raises:
         UserError: The input is bad.
@@ -94,152 +95,87 @@ def finetune(args: argparse.Namespace) -> dict[str, float]:
         ProgressBarHook.close()
 
 
-def _finetune(args: argparse.Namespace) -> dict[str, float]:
-    data = Path(args.data).absolute()
-    out = Path(args.out or Path('work_dirs') / f'{args.task}_{data.stem}').absolute()
-    if out.is_relative_to(data):
+def _finetune(args: argparse.Namespace) -> dict[str, float | None]:
+    args.data = os.path.abspath(args.data)
+    if args.weights is not None and '://' not in args.weights:
+        args.weights = os.path.abspath(args.weights)
+    out = Path(os.path.abspath(args.out or f'work_dirs/{args.task}_{Path(args.data).stem}'))
+    if out.is_relative_to(args.data):
         raise UserError(
-            f'the results in {out} would lie among the data in {data}: give an --out elsewhere'
+            f'the results in {out} would lie among the data in {args.data}: give an --out elsewhere'
         )
     check_folder(out)
-    found = find_data(args.task, data, share=args.val, skip=args.bad_data == 'skip')
+    record = Record(out)
+    found = find_data(args.task, Path(args.data), args.val, skip=args.bad_data == 'skip')
     said = describe(found)
     print(said, flush=True)
-    run = Run(out)
-    if run.record:
-        run.check(args, found)
-    else:
-        _write(run, args, found)
-    config = str(out / 'config.py')
-    if run.does('trained'):
+    if not record.begun:
+        _write(record, args, found)
+    record.check(_arguments(args), found)
+    if record.edited:
+        print(f'{record.config} was edited, and is used as it is')
+    if record.needs('training'):
         print(f'training; its log is {out / "log.txt"}', flush=True)
-        with run.logged():
-            train.train(train.parse_args([config, '--resume']))
-        run.did('trained')
-    outcomes = out / 'run' / 'outcomes.json'
-    if run.does('tested'):
+        with _logged(out):
+            train.train(train.parse_args([str(record.config), '--resume']))
+        record.done('training')
+    outcomes = out / 'run/outcomes.json'
+    if record.needs('test'):
         checkpoint = best_checkpoint(out)
         print(f'testing {checkpoint}', flush=True)
-        with run.logged():
-            metrics = test.test(test.parse_args([config, checkpoint]), [Outcomes(outcomes)])
-        run.put('results.json', {name: _number(value) for name, value in metrics.items()})
-        run.did('tested')
+        with _logged(out):
+            args_of_test = test.parse_args([str(record.config), checkpoint])
+            metrics = test.test(args_of_test, [Outcomes(outcomes)])
+        # JSON has no NaN.
+        numbers = {key: None if math.isnan(n) else float(n) for key, n in metrics.items()}
+        record.write('results.json', json.dumps(numbers, indent=2))
+        record.done('test')
     results = json.loads((out / 'results.json').read_text())
-    cfg = Config.fromfile(config)
+    cfg = Config.fromfile(record.config)
     report = write_report(out, cfg, found, said, results, outcomes)
-    print(_summary(args.task, out, results, report))
+    _print_end(args.task, record.config, results, report)
     return results
 
 
-class Run:
-    """The folder of a fine-tuning, and how far it is.
-
-    Args:
-        out: The folder.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        path = out / _RECORD
-        self.record = json.loads(path.read_text()) if path.is_file() else {}
-        if not self.record and (out / 'run').exists():
-            raise UserError(
-                f'{out} has files of another command in run/: give another --out, or remove it'
-            )
-
-    def check(self, args: argparse.Namespace, found: Found) -> None:
-        """Check that an earlier run had the same arguments and data.
-
-        Raises:
-            UserError: It had others.
-        """
-        now, before = _arguments(args), self.record['arguments']
-        changed = [f'{key} {before[key]}' for key in now if before[key] != now[key]]
-        if changed:
-            raise UserError(
-                f'{self.out} has a run of its own, with {", ".join(changed)}: give another --out, '
-                'or the arguments of that run to go on with it, or edit its config.py'
-            )
-        if self.record['data'] != _digest(repr(found)):
-            raise UserError(
-                f'the data in {args.data} have changed since the run in {self.out} began: give '
-                'another --out'
-            )
-        if self.record['config'] != self.config():
-            print(f'{self.out / "config.py"} was edited, and is used as it is')
-
-    def begin(self, args: argparse.Namespace, found: Found) -> None:
-        """Note what the run is about, once all its files are there."""
-        self.record = dict(
-            arguments=_arguments(args), data=_digest(repr(found)), config=self.config()
-        )
-        self.put(_RECORD, self.record)
-
-    def does(self, step: str) -> bool:
-        """Return whether a step is still to be done with the config as it is now."""
-        return self.record.get(step) != self.config()
-
-    def did(self, step: str) -> None:
-        """Note that a step is done."""
-        self.record[step] = self.config()
-        self.put(_RECORD, self.record)
-
-    def config(self) -> str:
-        """Return a digest of the config."""
-        return _digest((self.out / 'config.py').read_text())
-
-    def put(self, name: str, content: dict) -> None:
-        """Write a JSON file."""
-        AtomicBackend().put_text(json.dumps(content, indent=2) + '\n', self.out / name)
-
-    @contextmanager
-    def logged(self) -> Iterator[None]:
-        """Have everything printed into the log file; the progress bar stays visible."""
-        with (
-            (self.out / 'log.txt').open('a', buffering=1) as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-        ):
-            yield
-
-
-def _write(run: Run, args: argparse.Namespace, found: Found) -> None:
+def _write(record: Record, args: argparse.Namespace, found: Found) -> None:
     """Write lists and config of a new run."""
     name = args.model or default_model(args.task)
     path = find_config(args.task, name)
-    why = '' if args.model else f', as there is {"no" if name == NANO[args.task] else "a"} GPU'
-    start = choose_start(args.task, name, args.weights)
+    nano = name == NANO[args.task]
+    with redirect_stdout(io.StringIO()):  # what the libraries say of themselves
+        start = choose_start(args.task, name, args.weights)
+        cfg = Config.fromfile(path)
+    why = '' if args.model else f', as there is {"no" if nano else "a"} GPU'
     print(f'{name}{why}. {start.told}{f" ({start.reason})" if start.reason else ""}')
-    cfg = Config.fromfile(path)
     cfg.model.backbone.init_cfg = None  # it is built for its size alone
-    with redirect_stdout(io.StringIO()):
-        backbone = build_model(cfg).backbone
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        backbone: Any = build_model(cfg).backbone
     settings = choose(
-        found,
-        backbone,
-        name == NANO[args.task],
-        start.pretrained,
-        args.size,
-        args.batch_size,
-        args.epochs,
+        found, backbone, nano, start.pretrained, args.size, args.batch_size, args.epochs
     )
-    if settings.frozen_stages > 0:
-        print(f'With few images, the first {settings.frozen_stages} of 4 stages stay frozen.')
-    run.out.mkdir(parents=True, exist_ok=True)
-    datasets = write_lists(found, run.out)
-    inside = run.out.is_relative_to(hub.root())
-    base = os.path.relpath(path, run.out) if inside else str(path)
+    datasets = write_lists(found, record.out)
+    if args.task == 'segment':
+        settings = replace(settings, class_weight=class_weights(datasets['train']))
+    inside = record.out.is_relative_to(hub.root())
+    base = os.path.relpath(path, record.out) if inside else str(path)
     text = config_text(base, found, settings, datasets, start, args.bad_data == 'skip')
-    AtomicBackend().put_text(text, run.out / 'config.py')
-    run.begin(args, found)
+    record.begin(_arguments(args), found, text)
+    frozen = f'; {settings.frozen_stages} of 4 stages are frozen' * (settings.frozen_stages > 0)
     print(
-        f'{settings.epochs} epochs with batches of {settings.batch_size} images of '
-        f'{settings.size} pixels; all settings: {run.out / "config.py"}'
+        f'epochs: {settings.epochs}, images in a batch: {settings.batch_size}, image size: '
+        f'{settings.size} pixels{frozen}; all settings: {record.config}'
     )
 
 
 def best_checkpoint(out: Path) -> str:
-    """Return the best checkpoint of a run, or the last one if none was the best."""
+    """Return the best checkpoint of a run, or the last one if none was the best.
+
+    Args:
+        out: The folder of the results.
+
+    Raises:
+        UserError: There is none.
+    """
     best = sorted((out / 'run').glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
     checkpoint = str(best[-1]) if best else find_latest(str(out / 'run'))[0]
     if checkpoint is None:
@@ -247,50 +183,51 @@ def best_checkpoint(out: Path) -> str:
     return checkpoint
 
 
-def _arguments(args: argparse.Namespace) -> dict:
+@contextmanager
+def _logged(out: Path) -> Iterator[None]:
+    """Have everything printed into the log file; the progress bar stays visible."""
+    with (
+        (out / 'log.txt').open('a', buffering=1) as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        yield
+
+
+def _arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments that decide about a run, by their options."""
-    paths = {'data', 'weights'}
     given = {key: value for key, value in vars(args).items() if key not in ('out', 'traceback')}
-    return {
-        f'--{key.replace("_", "-")}': str(Path(value).absolute())
-        if key in paths and value is not None and '://' not in value
-        else value
-        for key, value in given.items()
-    }
+    return {f'--{key.replace("_", "-")}': value for key, value in given.items()}
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()
-
-
-def _number(value: float) -> float | None:
-    """Return a metric as JSON has it, which has no NaN."""
-    return None if math.isnan(value) else float(value)
-
-
-def _summary(task: str, out: Path, results: dict, report: Path) -> str:
-    shown = [METRICS[task], 'coco/segm_mAP']
-    scores = ', '.join(f'{name} {results[name]:.4g}' for name in shown if name in results)
-    config, checkpoint = out / 'config.py', best_checkpoint(out)
-    tools = hub.root() / 'tools'
-    return (
-        f'\nvalidation: {scores or "nothing was found in any image"}\n'
+def _print_end(task: str, config: Path, results: dict, report: Path) -> None:
+    known = {METRICS[task], 'coco/segm_mAP'} & {key for key, value in results.items() if value}
+    scores = ', '.join(f'{name} {results[name]:.4g}' for name in sorted(known))
+    tools, out = hub.root() / 'tools', config.parent
+    test_command = _command(tools / 'test.py', config, best_checkpoint(out))
+    print(
+        f'\nvalidation: {scores or "the model finds nothing yet"}\n'
         f'report:     {report}\n'
-        f'predict:    python {tools}/predict.py {out} IMAGES --out drawn\n'
-        f'test:       python {tools}/test.py {config} {checkpoint}\n'
-        f'go on:      edit {config}, then python {tools}/train.py {config} --resume'
+        f'predict:    {_command(tools / "predict.py", out)} IMAGES --out drawn\n'
+        f'test:       {test_command}\n'
+        f'go on:      edit {config}, then {_command(tools / "train.py", config)} --resume'
     )
 
 
+def _command(*words: str | Path) -> str:
+    """Return a Python command, with paths from the current folder where they are in it."""
+    here = Path.cwd()
+    short = [os.path.relpath(one) if Path(one).is_relative_to(here) else str(one) for one in words]
+    return shlex.join(['python', *short])
+
+
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f'{text} is not 1 or more')
     return value
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
+    if not 0 < (value := float(text)) < 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return value

@@ -63,6 +63,8 @@ def config_text(
         for split, dataset in datasets.items()
         for kind in ('train' if split == 'train' else 'test',)
     }
+    if found.task == 'detect':
+        sets['train']['filter_cfg'] = dict(filter_empty_gt=True)
     counts = ', '.join(f'{len(found.splits[split])} {split}' for split in datasets)
     environment = Environment(
         variable_start_string='${',

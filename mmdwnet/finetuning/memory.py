@@ -9,6 +9,7 @@ from torch import Tensor, nn
 _WITH_HEADS = {'classify': 1.2, 'detect': 3.0, 'segment': 3.0}
 _SHARE = 0.6  # of the free memory; the rest is for cuDNN, data loading and other programs
 _STATES = 16  # bytes per parameter: itself, its gradient, and AdamW's two moments
+_PROBE = 224  # pixels, the largest size that is tried
 _CGROUP = Path('/sys/fs/cgroup')
 
 
@@ -25,8 +26,10 @@ def fitting_batch(backbone: nn.Module, task: str, size: int, most: int) -> int:
         The number of images, from 2 to `most`.
     """
     states = _STATES * sum(parameter.numel() for parameter in backbone.parameters())
-    room = _SHARE * free_bytes() - states * _WITH_HEADS[task]
-    images = int(room / (saved_bytes(backbone, size) * _WITH_HEADS[task]))
+    probe = min(size, _PROBE)
+    image = saved_bytes(backbone, probe) * (size / probe) ** 2
+    room = _SHARE * free_bytes() / _WITH_HEADS[task] - states
+    images = int(room / image)
     return max(2, min(most, images))
 
 

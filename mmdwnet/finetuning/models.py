@@ -64,13 +64,12 @@ def choose_start(task: str, name: str, given: str | None) -> Start:
         UserError: The given checkpoint cannot be read, or has no weights of a backbone.
     """
     if given is not None:
-        given = given if '://' in given else str(Path(given).absolute())
         weights = load(given)
         keys = [key for key in weights.get('state_dict', weights) if isinstance(key, str)]
         if any(key.startswith(_HEADS[task]) for key in keys):
-            return Start('Starts from the model named by load_from below.', model=given)
+            return Start('Starts from the given model.', model=given)
         if any(key.startswith('backbone.') for key in keys):
-            return Start('Starts from the backbone of another model.', backbone=given)
+            return Start('Starts from the backbone of the given model.', backbone=given)
         raise UserError(
             f'the checkpoint {given} has no weights named backbone.*: give one that a training of '
             'mmdwnet wrote'

@@ -24,26 +24,26 @@ class Usual:
         sizes: The smallest and the largest image size in pixels.
         batch_size: Images per step, which the learning rate is meant for.
         lr: The learning rate with pretrained weights, and from scratch.
-        steps: How many steps a training has, if the data do not ask for more epochs.
+        steps: How many steps a training has, likewise, if that makes whole epochs.
         epochs: The smallest and the largest number of epochs.
     """
 
     sizes: tuple[int, int]
     batch_size: int
     lr: tuple[float, float]
-    steps: int
+    steps: tuple[int, int]
     epochs: tuple[int, int]
 
 
 _NANO = {
-    'classify': Usual((64, 128), 32, (3e-3, 3e-3), 1500, (1, 100)),
-    'detect': Usual((160, 192), 4, (1.5e-3, 1.5e-3), 500, (1, 100)),
-    'segment': Usual((160, 192), 8, (4e-3, 4e-3), 800, (1, 100)),
+    'classify': Usual((64, 128), 32, (3e-3, 3e-3), (1500, 1500), (1, 100)),
+    'detect': Usual((160, 192), 4, (1.5e-3, 1.5e-3), (400, 800), (1, 100)),
+    'segment': Usual((160, 192), 8, (4e-3, 4e-3), (800, 1000), (1, 100)),
 }
 _LARGER = {
-    'classify': Usual((64, 224), 64, (2e-4, 1e-3), 6000, (5, 100)),
-    'detect': Usual((320, 1024), 8, (1e-4, 2e-4), 6000, (5, 50)),
-    'segment': Usual((224, 512), 8, (2e-4, 4e-4), 6000, (5, 100)),
+    'classify': Usual((64, 224), 64, (2e-4, 1e-3), (6000, 12000), (5, 100)),
+    'detect': Usual((320, 1024), 8, (1e-4, 2e-4), (6000, 12000), (5, 50)),
+    'segment': Usual((224, 512), 8, (2e-4, 4e-4), (6000, 12000), (5, 100)),
 }
 
 
@@ -124,7 +124,7 @@ def choose(
     batch_size = min(batch_size or fitting_batch(backbone, found.task, size, most), images)
     per_epoch = images // batch_size
     low, high = usual.epochs
-    epochs = epochs or max(low, min(high, round(usual.steps / per_epoch)))
+    epochs = epochs or max(low, min(high, round(usual.steps[not pretrained] / per_epoch)))
     cores = len(os.sched_getaffinity(0))
     return Settings(
         size=size,
