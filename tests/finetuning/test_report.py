@@ -96,7 +96,7 @@ def report(tmp_path: Path) -> Callable[..., Page]:
         classes: Sequence[str] = CLASSES,
         cfg: Config | None = None,
         data: Found | None = None,
-        metrics: dict[str, float] | None = None,
+        metrics: dict[str, float | None] | None = None,
     ) -> Page:
         file = tmp_path / 'outcomes.json'
         task = outcomes(file, samples, classes)['task']
@@ -129,7 +129,7 @@ def test_classification(report: Callable, labels: list, tmp_path: Path) -> None:
     assert '2 classes, 60 images. Left out: <notes.txt>.' in page.text
     assert ['cat', '1', '1'] in page.rows and ['dog', '', '1'] in page.rows  # the matrix
     assert page.rows[-3:] == [
-        ['class', 'count', 'recall, %', 'precision, %'],
+        ['class', 'images', 'recall, %', 'precision, %'],
         ['cat', '2', '50.0', '100.0'],
         ['dog', '1', '100.0', '50.0'],
     ]
@@ -143,11 +143,15 @@ def test_detection(report: Callable, tmp_path: Path) -> None:
         detected(path, [(0, BOX)], [], masks=True),
     ]
     metrics = {'coco/bbox_mAP': 0.512, 'coco/segm_mAP': 0.4, 'coco/bbox_mAP_s': -1.0}
-    metrics |= {'coco/cat_precision': 0.4, 'coco/dog_precision': np.nan}
+    metrics |= {'coco/cat_precision': 0.4, 'coco/dog_precision': None}
     page = report(samples, metrics=metrics)
     assert '51.2 box AP, %' in page.text and '40.0 mask AP, %' in page.text
     assert ['cat', '1', '', '1'] in page.rows  # one found, one missed
-    assert page.rows[-2:] == [['cat', '2', '40.0', '50.0', '100.0'], ['dog', '0', '-', '-', '-']]
+    assert page.rows[-3:] == [
+        ['class', 'objects', 'mask AP, %', 'recall, %', 'precision, %'],
+        ['cat', '2', '40.0', '50.0', '100.0'],
+        ['dog', '0', '-', '-', '-'],
+    ]
     assert 'truth: cat prediction: nothing' in page.text
 
 
@@ -196,7 +200,7 @@ def test_pairs_instead_of_a_large_matrix(report: Callable, tmp_path: Path) -> No
     assert page.rows[start + 1 : start + 4] == [
         ['class 3', 'class 7', '5', '83.3'],
         ['class 2', 'class 1', '2', '66.7'],
-        ['class', 'count', 'recall, %', 'precision, %'],
+        ['class', 'images', 'recall, %', 'precision, %'],
     ]
 
 
@@ -216,7 +220,7 @@ def test_curves_of_an_interrupted_training(report: Callable, labels: list, tmp_p
     log(whole, {'loss': 9.0, 'step': 1}, {'loss': 5.0, 'step': 2})
     log(whole, *({'accuracy/top1': 30.0 + 20 * i, 'step': 1 + i} for i in range(2)), run='2')
     page = report(labels, cfg=config(run))
-    assert 'Training loss' in page.text and 'top-1 accuracy, % ' in page.text
+    assert 'training loss' in page.text and 'top-1 accuracy, % ' in page.text
     assert [tag for tag, _ in page.tags].count('svg') == 2
     assert report(labels, cfg=config(whole)).text == page.text
 
