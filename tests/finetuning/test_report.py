@@ -53,7 +53,7 @@ class Page(HTMLParser):
         if 'style' in self.open:
             return
         self.texts.append(data.strip())
-        if self.open and self.open[-1] in ('td', 'th'):
+        if 'td' in self.open or 'th' in self.open:
             self.rows[-1][-1] += data.strip()
 
     @property
@@ -125,7 +125,7 @@ def labels(tmp_path: Path) -> list[BaseDataElement]:
 
 def test_classification(report: Callable, labels: list, tmp_path: Path) -> None:
     page = report(labels, metrics={'accuracy/top1': 66.667})
-    assert '66.7 top-1 accuracy, %' in page.text
+    assert '66.7 % top-1 accuracy' in page.text
     assert '2 classes, 60 images. Left out: <notes.txt>.' in page.text
     assert ['cat', '1', '1'] in page.rows and ['dog', '', '1'] in page.rows  # the matrix
     assert page.rows[-3:] == [
@@ -145,7 +145,7 @@ def test_detection(report: Callable, tmp_path: Path) -> None:
     metrics = {'coco/bbox_mAP': 0.512, 'coco/segm_mAP': 0.4, 'coco/bbox_mAP_s': -1.0}
     metrics |= {'coco/cat_precision': 0.4, 'coco/dog_precision': None}
     page = report(samples, metrics=metrics)
-    assert '51.2 box AP, %' in page.text and '40.0 mask AP, %' in page.text
+    assert '51.2 % box AP' in page.text and '40.0 % mask AP' in page.text
     assert ['cat', '1', '', '1'] in page.rows  # one found, one missed
     assert page.rows[-3:] == [
         ['class', 'objects', 'mask AP, %', 'recall, %', 'precision, %'],
@@ -158,7 +158,7 @@ def test_detection(report: Callable, tmp_path: Path) -> None:
 def test_segmentation(report: Callable, tmp_path: Path) -> None:
     sample = segmented(write_image(tmp_path, size=(4, 1)), [[0, 0, 0, 1]], [[0, 0, 1, 1]])
     page = report([sample], metrics={'mIoU': 58.3, 'aAcc': 75.0})
-    assert '58.3 mean IoU, %' in page.text and '75.0 pixel accuracy, %' in page.text
+    assert '58.3 % mean IoU' in page.text and '75.0 % pixel accuracy' in page.text
     assert ['cat', '67', '33'] in page.rows
     assert page.rows[-2:] == [['dog', '1', '50.0', '100.0'], ['cat', '3', '66.7', '66.7']]
 
