@@ -69,7 +69,11 @@ def _on_classes(found: Found, confusion: np.ndarray) -> list[str]:
     weak = [label for label in np.argsort(shares, kind='stable') if shares[label] < _LOW]
     names = found.classes
     sentences = _about(
-        [f'{names[i]} ({shares[i]:.0%} found)' for i in weak if i < len(names) and counts[i]],
+        [
+            f'{names[i]} ({100 * shares[i]:.0f} % found)'
+            for i in weak
+            if i < len(names) and counts[i]
+        ],
         'The model is weak on',
         'look whether they are labeled well, and add such images',
     )
@@ -112,7 +116,7 @@ def _on_sizes(cfg: Config, found: Found) -> list[str]:
     if share < 0.25:
         return []
     return [
-        f'{share:.0%} of the objects have less than {_SMALL} x {_SMALL} pixels when images are '
+        f'{100 * share:.0f} % of the objects have less than {_SMALL} x {_SMALL} pixels when images are '
         f'resized to {scale[0]} x {scale[1]}: use a larger --size.'
     ]
 

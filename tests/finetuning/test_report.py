@@ -281,7 +281,7 @@ def test_advice_from_the_data(report: Callable, labels: list, tmp_path: Path) ->
     few = [Sample(Path('x.png'), (64, 48), label) for label in [0] * 30 + [1] * 3]
     page = report(labels, data=found('classify', samples=few))
     assert 'There are few training images of dog (3): add some.' in page.text
-    assert 'weak on cat (50% found)' in page.text
+    assert 'weak on cat (50 % found)' in page.text
     scratch = config(tmp_path / 'run', model=dict(backbone=dict(type='DWNet')))
     assert 'began from random weights' in report(labels, cfg=scratch).text
     assert 'began from random weights' not in page.text
@@ -292,5 +292,5 @@ def test_advice_on_small_objects(report: Callable, tmp_path: Path) -> None:
     # 20 pixels wide, in images that are made half as large.
     large = [Sample(Path('x.png'), (320, 200), objects=(Object(0, BOX), Object(1, BOX)))] * 20
     page = report(samples, data=found('detect', samples=large))
-    assert '100% of the objects have less than 16 x 16 pixels' in page.text
+    assert '100 % of the objects have less than 16 x 16 pixels' in page.text
     assert 'larger --size' not in report(samples).text
