@@ -116,8 +116,8 @@ def _on_sizes(cfg: Config, found: Found) -> list[str]:
     if share < 0.25:
         return []
     return [
-        f'{100 * share:.0f} % of the objects have less than {_SMALL} x {_SMALL} pixels when images are '
-        f'resized to {scale[0]} x {scale[1]}: use a larger --size.'
+        f'{100 * share:.0f} % of the objects have less than {_SMALL} x {_SMALL} pixels when images '
+        f'are resized to {scale[0]} x {scale[1]}: use a larger --size.'
     ]
 
 
