@@ -58,7 +58,7 @@ def write_report(
             (title, known[key] * factor) for key, (title, factor) in SCORES.items() if key in known
         ],
         charts=[(title, Markup(plot(points, unit))) for title, unit, points in curves if points],
-        advice=advise(cfg, found, losses, scores, confusion),
+        advice=advise(cfg, found, losses, scores, seen['classes'], confusion),
         table=_per_class(seen, confusion, known),
         **_confused(seen, confusion),
         tools=shlex.quote(str(hub.root() / 'tools')),
