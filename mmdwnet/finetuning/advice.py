@@ -50,10 +50,10 @@ def advise(
 
 
 def _on_training(task: str, losses: Sequence[float], scores: Sequence[float]) -> list[str]:
-    third, quarter = len(scores) // 3, len(losses) // 4
+    third, quarter = len(scores) // 3, max(len(losses) // 4, 1)
     if third and scores[-1] == max(scores) and scores[-1] - scores[-1 - third] > 1:
         return ['The validation score was still rising at the end: train for more epochs.']
-    if not third and quarter:  # too few validations to tell
+    if not third and len(losses) > 1:  # too few validations to tell
         before, last = np.mean(losses[-2 * quarter : -quarter]), np.mean(losses[-quarter:])
         if last < 0.85 * before:
             return ['The loss was still falling at the end: train for more epochs.']
