@@ -51,7 +51,7 @@ def test(args: argparse.Namespace, metrics: Sequence[BaseMetric] = ()) -> dict[s
         metrics: Metrics to compute besides those of the config.
 
     Returns:
-        The metrics by name (none with --check).
+        The metrics by name.
 
     Raises:
         UserError: The input is bad; nothing has been written then.
@@ -73,7 +73,7 @@ def test(args: argparse.Namespace, metrics: Sequence[BaseMetric] = ()) -> dict[s
                 runner = make_runner(cfg, built, read)
                 if args.out is not None:
                     Path(args.out).absolute().parent.mkdir(parents=True, exist_ok=True)
-                    metrics = [*metrics, dump_metric(cfg.default_scope, args.out)]
+                    runner.test_evaluator.metrics.append(dump_metric(cfg.default_scope, args.out))
                 for metric in metrics:
                     metric.dataset_meta = runner.test_evaluator.dataset_meta
                     runner.test_evaluator.metrics.append(metric)

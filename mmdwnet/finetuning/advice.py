@@ -19,7 +19,12 @@ _NAMED = 5  # classes in a sentence
 
 
 def advise(
-    cfg: Config, found: Found, losses: Points, scores: Mapping[str, Points], confusion: np.ndarray
+    cfg: Config,
+    found: Found,
+    losses: Points,
+    scores: Mapping[str, Points],
+    classes: Sequence[str],
+    confusion: np.ndarray,
 ) -> list[str]:
     """Say what could make a model better.
 
@@ -28,6 +33,7 @@ def advise(
         found: The data.
         losses: Of the training, as from `read_logs`.
         scores: Of the validations, as from `read_logs`; the first one counts.
+        classes: Names of those that were tested.
         confusion: Counts of true (rows) and predicted classes in the test.
 
     Returns:
@@ -36,17 +42,18 @@ def advise(
     values = list(next(iter(scores.values()), {}).values())
     return [
         *_on_training(found.task, list(losses.values()), values),
-        *_on_classes(found, confusion),
+        *_on_recall(classes, confusion),
+        *_on_counts(found),
         *_on_sizes(cfg, found),
         *_on_weights(cfg),
     ]
 
 
 def _on_training(task: str, losses: Sequence[float], scores: Sequence[float]) -> list[str]:
-    third, quarter = len(scores) // 3, len(losses) // 4
+    third, quarter = len(scores) // 3, max(len(losses) // 4, 1)
     if third and scores[-1] == max(scores) and scores[-1] - scores[-1 - third] > 1:
         return ['The validation score was still rising at the end: train for more epochs.']
-    if not third and quarter:  # too few validations to tell
+    if not third and len(losses) > 1:  # too few validations to tell
         before, last = np.mean(losses[-2 * quarter : -quarter]), np.mean(losses[-quarter:])
         if last < 0.85 * before:
             return ['The loss was still falling at the end: train for more epochs.']
@@ -63,33 +70,29 @@ def _on_training(task: str, losses: Sequence[float], scores: Sequence[float]) ->
     return []
 
 
-def _on_classes(found: Found, confusion: np.ndarray) -> list[str]:
-    counts = confusion.sum(1)
-    shares = confusion.diagonal() / np.maximum(counts, 1)
-    weak = [label for label in np.argsort(shares, kind='stable') if shares[label] < _LOW]
-    names = found.classes
-    sentences = _about(
-        [f'{names[i]} ({shares[i]:.0%} found)' for i in weak if i < len(names) and counts[i]],
+def _on_recall(classes: Sequence[str], confusion: np.ndarray) -> list[str]:
+    counts = confusion.sum(1)[: len(classes)]
+    recall = confusion.diagonal()[: len(classes)] / np.maximum(counts, 1)
+    weak = [i for i in np.argsort(recall, kind='stable') if counts[i] and recall[i] < _LOW]
+    return _about(
+        [f'{classes[i]} ({100 * recall[i]:.0f} % found)' for i in weak],
         'The model is weak on',
         'look whether they are labeled well, and add such images',
     )
-    if found.task == 'segment':  # what is in the label maps is not counted
-        return sentences
+
+
+def _on_counts(found: Found) -> list[str]:
     train = found.splits['train']
-    trained = Counter(
-        [sample.label for sample in train]
-        if found.task == 'classify'
-        else [each.label for sample in train for each in sample.objects]
-    )
-    few = sorted(
-        (trained[label], name) for label, name in enumerate(names) if trained[label] < _FEW
-    )
-    what = 'images' if found.task == 'classify' else 'objects'
-    return sentences + _about(
-        [f'{name} ({count})' for count, name in few],
-        f'There are few training {what} of',
-        'add some',
-    )
+    if found.task == 'segment':
+        return []  # what is in the label maps is not counted
+    if found.task == 'classify':
+        what, labels = 'images', [sample.label for sample in train]
+    else:
+        what, labels = 'objects', [each.label for sample in train for each in sample.objects]
+    counts = Counter(labels)
+    few = sorted((counts[i], name) for i, name in enumerate(found.classes) if counts[i] < _FEW)
+    named = [f'{name} ({count})' for count, name in few]
+    return _about(named, f'There are few training {what} of', 'add some')
 
 
 def _about(named: Sequence[str], what: str, then: str) -> list[str]:
@@ -112,8 +115,8 @@ def _on_sizes(cfg: Config, found: Found) -> list[str]:
     if share < 0.25:
         return []
     return [
-        f'{share:.0%} of the objects have less than {_SMALL} x {_SMALL} pixels when images are '
-        f'resized to {scale[0]} x {scale[1]}: use a larger --size.'
+        f'{100 * share:.0f} % of the objects have less than {_SMALL} x {_SMALL} pixels when images '
+        f'are resized to {scale[0]} x {scale[1]}: use a larger --size.'
     ]
 
 

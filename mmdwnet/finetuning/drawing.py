@@ -1,4 +1,4 @@
-"""Small pictures of truth and predictions, drawn over the image."""
+"""Small pictures, and colors to draw into them."""
 
 import base64
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 
 def class_colors(palette: Sequence | None, count: int) -> list[tuple[int, int, int]]:
@@ -34,29 +33,10 @@ def load_small(path: str, side: int) -> Tensor:
     image = mmcv.imread(path, channel_order='rgb')
     factor = side / max(image.shape[:2])
     if factor < 1:
-        image = mmcv.imrescale(image, (side, side), interpolation='area')
+        image = mmcv.imrescale(image, factor, interpolation='area')
     else:
         image = mmcv.imrescale(image, int(factor), interpolation='nearest')
     return torch.from_numpy(image).permute(2, 0, 1)
-
-
-def draw(image: Tensor, colors: list, masks: Tensor | None, boxes: Tensor | None) -> Tensor:
-    """Draw objects or regions over an image.
-
-    Args:
-        image: RGB, uint8 of shape (3, H, W).
-        colors: Of the N objects.
-        masks: Bool of shape (N, H, W), or None.
-        boxes: x1, y1, x2, y2 in pixels, of shape (N, 4), or None.
-
-    Returns:
-        A new image of the same shape.
-    """
-    if colors and masks is not None:
-        image = draw_segmentation_masks(image, masks, alpha=0.55, colors=colors)
-    if colors and boxes is not None:
-        image = draw_bounding_boxes(image, boxes, colors=colors, width=2)
-    return image
 
 
 def encode(image: Tensor) -> str:

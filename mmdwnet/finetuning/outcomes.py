@@ -10,10 +10,10 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torchvision.ops import box_iou
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from .drawing import class_colors, draw, encode, load_small
+from .drawing import class_colors, encode, load_small
 
 SCORE = 0.3  # of detections that count; the default of OpenMMLab's inferencers, too
 _IOU = 0.5  # with which a detection and an object match
@@ -83,13 +83,16 @@ class Outcomes(BaseMetric):
             labels = [int(sample[key]) for key in ('gt_label', 'pred_label')]
             score = float(sample['pred_score'][labels[1]])
             return {**shown, 'pictures': [encode(image)], 'labels': labels, 'score': score}
+        shown |= {'labels': [], 'pictures': []}
         sides = _objects if self.task == 'detect' else _regions
-        drawn = list(sides(sample, image.shape[1:]))
-        shown['labels'] = [sorted(labels) for labels, *_ in drawn]
-        shown['pictures'] = [
-            encode(draw(image, [self.colors[label] for label in labels], masks, boxes))
-            for labels, masks, boxes in drawn
-        ]
+        for labels, masks, boxes in sides(sample, tuple(image.shape[1:])):
+            drawn, colors = image, [self.colors[label] for label in labels]
+            if labels and masks is not None:
+                drawn = draw_segmentation_masks(drawn, masks, alpha=0.55, colors=colors)
+            if labels and boxes is not None:
+                drawn = draw_bounding_boxes(drawn, boxes, colors=colors, width=2)
+            shown['labels'].append(sorted(labels))
+            shown['pictures'].append(encode(drawn))
         return shown
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -135,29 +138,35 @@ def _judge_map(sample: dict, size: int) -> tuple[np.ndarray, float]:
     return counts, float(iou.mean()) if len(iou) else 1.0
 
 
-def _regions(sample: dict, shape: Sequence[int]) -> Iterator[tuple]:
+def _shrink(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Take as many rows and columns of maps, shape (..., H, W), as a picture has."""
+    rows, columns = (torch.arange(n) * m // n for n, m in zip(shape, maps.shape[-2:], strict=True))
+    return maps[..., rows[:, None], columns]
+
+
+def _regions(sample: dict, shape: tuple[int, ...]) -> Iterator[tuple]:
     """Yield labels and masks, at a picture's height and width, of the truth and the prediction."""
     for labels in _maps(sample):
-        small = interpolate(labels[None, None].double(), tuple(shape))[0, 0].long()
+        small = _shrink(labels, shape)
         there = [int(label) for label in small.unique() if label < 255]
         yield there, small == torch.tensor(there)[:, None, None], None
 
 
-def _confident(sample: dict) -> dict[str, Any]:
-    """Return the detections that count."""
+def _confident(sample: dict, *keys: str) -> dict[str, Any]:
+    """Return some properties of the detections that count."""
     found = sample['pred_instances']
     keep = found['scores'] >= SCORE
-    return {key: found[key][keep].cpu() for key in ('bboxes', 'labels', 'masks') if key in found}
+    return {key: found[key][keep].cpu() for key in keys if key in found}
 
 
 def _judge_objects(sample: dict, size: int) -> tuple[np.ndarray, float]:
     """Count objects and detections; the quality is their F1 score."""
     from scipy.optimize import linear_sum_assignment  # mmdet requires it
 
-    true, found = sample['gt_instances'], _confident(sample)
+    true, found = sample['gt_instances'], _confident(sample, 'bboxes', 'labels')
     truth, labels = true['labels'].cpu().numpy(), found['labels'].numpy()
     iou = box_iou(true['bboxes'].cpu(), found['bboxes']).numpy()
-    # As many as possible match; those of the same class come first.
+    # Matches of the same class come first.
     value = (iou >= _IOU) * (1 + iou + 2 * (truth[:, None] == labels))
     rows, columns = linear_sum_assignment(value, maximize=True)
     match = value[rows, columns] > 0
@@ -171,13 +180,14 @@ def _judge_objects(sample: dict, size: int) -> tuple[np.ndarray, float]:
     return counts, 2 * float(counts.trace() / total) if total else 1.0
 
 
-def _objects(sample: dict, shape: Sequence[int]) -> Iterator[tuple]:
+def _objects(sample: dict, shape: tuple[int, ...]) -> Iterator[tuple]:
     """Yield labels, masks if there are any, and boxes, of the truth and the prediction."""
     factor = shape[1] / sample['ori_shape'][1]
-    for instances in (sample['gt_instances'], _confident(sample)):
+    found = _confident(sample, 'bboxes', 'labels', 'masks')
+    for instances in (sample['gt_instances'], found):
         masks = instances.get('masks')
         if isinstance(masks, Tensor):
-            masks = interpolate(masks[:, None].float(), tuple(shape))[:, 0].bool()
+            masks = _shrink(masks, shape)
         elif masks is not None:
-            masks = torch.from_numpy(masks.resize(tuple(shape)).to_ndarray()).bool()
+            masks = torch.from_numpy(masks.resize(shape).to_ndarray()).bool()
         yield instances['labels'].tolist(), masks, instances['bboxes'].cpu() * factor

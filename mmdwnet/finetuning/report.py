@@ -11,6 +11,8 @@ from markupsafe import Markup
 from mmengine.config import Config
 from mmengine.fileio import load, put_text
 
+from mmdwnet.apis import hub
+
 from .advice import advise
 from .curves import SCORES, plot, read_logs
 from .found import Found
@@ -23,7 +25,7 @@ def write_report(
     cfg: Config,
     found: Found,
     found_text: str,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
     outcomes: Path,
 ) -> Path:
     """Write `report.html`, the same bytes for the same input.
@@ -33,18 +35,19 @@ def write_report(
         cfg: The config of the training.
         found: The data.
         found_text: What was found, in words.
-        metrics: Scores of the test.
+        metrics: Scores of the test; None is no number.
         outcomes: File that the metric `Outcomes` wrote in the test.
 
     Returns:
         The report.
     """
     seen = load(outcomes)
+    known = {key: np.nan if value is None else value for key, value in metrics.items()}
     confusion = np.array(seen['confusion'])
     losses, scores = read_logs(Path(cfg.work_dir))
-    unit = 'epoch' if cfg.default_hooks.logger.get('log_metric_by_epoch', True) else 'iteration'
-    charts = [('Training loss', 'iteration', losses)]
-    charts += [(f'{SCORES[name][0]}, %', unit, points) for name, points in scores.items()]
+    step = 'epoch' if cfg.default_hooks.logger.get('log_metric_by_epoch', True) else 'iteration'
+    curves = [('training loss', 'iteration', losses)]
+    curves += [(f'{SCORES[name][0]}, %', step, points) for name, points in scores.items()]
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.get_template('report.html.jinja').render(
@@ -52,12 +55,13 @@ def write_report(
         title=out.resolve().name,
         found=found_text.splitlines(),
         scores=[
-            (SCORES[key][0], metrics[key] * SCORES[key][1]) for key in SCORES if key in metrics
+            (title, known[key] * factor) for key, (title, factor) in SCORES.items() if key in known
         ],
-        charts=[(title, Markup(plot(points, unit))) for title, unit, points in charts if points],
-        advice=advise(cfg, found, losses, scores, confusion),
-        table=_per_class(seen, confusion, metrics),
+        charts=[(title, Markup(plot(points, unit))) for title, unit, points in curves if points],
+        advice=advise(cfg, found, losses, scores, seen['classes'], confusion),
+        table=_per_class(seen, confusion, known),
         **_confused(seen, confusion),
+        tools=shlex.quote(str(hub.root() / 'tools')),
         folder=shlex.quote(str(out)),
         path=repr(str(out)),
     )
@@ -70,24 +74,21 @@ def _per_class(
     seen: Mapping, confusion: np.ndarray, metrics: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """Return the scores of each class, the worst first."""
-    count = len(seen['classes'])
-    hits, rows, columns = (
-        counts[:count] for counts in (confusion.diagonal(), confusion.sum(1), confusion.sum(0))
-    )
+    classes, task = seen['classes'], seen['task']
+    hits, rows, columns = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     with np.errstate(invalid='ignore'):  # where nothing was counted, there is no score
-        scores = {'recall, %': 100 * hits / rows, 'precision, %': 100 * hits / columns}
-        if seen['task'] == 'segment':
-            scores = {
-                'IoU, %': 100 * hits / (rows + columns - hits),
-                'accuracy, %': scores['recall, %'],
-            }
-    names = [f'coco/{name}_precision' for name in seen['classes']]
-    if all(name in metrics for name in names):  # CocoMetric with classwise=True
-        scores = {'AP, %': np.array([100 * metrics[name] for name in names]), **scores}
-    order = np.argsort(next(iter(scores.values())), kind='stable')
+        recall, precision, iou = hits / rows, hits / columns, hits / (rows + columns - hits)
+    scores = {'recall': recall, 'precision': precision}
+    if task == 'segment':
+        scores = {'IoU': iou, 'accuracy': recall}
+    aps = [metrics.get(f'coco/{name}_precision') for name in classes]  # of a classwise CocoMetric
+    if None not in aps:
+        scores = {'mask AP' if 'coco/segm_mAP' in metrics else 'box AP': np.array(aps), **scores}
+    counted = {'classify': 'images', 'detect': 'objects', 'segment': 'pixels'}[task]
+    order = np.argsort(next(iter(scores.values()))[: len(classes)], kind='stable')
     return [
-        {'class': seen['classes'][label], 'count': int(rows[label])}
-        | {title: float(values[label]) for title, values in scores.items()}
+        {'class': classes[label], counted: int(rows[label])}
+        | {f'{title}, %': 100 * float(values[label]) for title, values in scores.items()}
         for label in order
     ]
 

@@ -53,7 +53,7 @@ class Page(HTMLParser):
         if 'style' in self.open:
             return
         self.texts.append(data.strip())
-        if self.open and self.open[-1] in ('td', 'th'):
+        if 'td' in self.open or 'th' in self.open:
             self.rows[-1][-1] += data.strip()
 
     @property
@@ -96,7 +96,7 @@ def report(tmp_path: Path) -> Callable[..., Page]:
         classes: Sequence[str] = CLASSES,
         cfg: Config | None = None,
         data: Found | None = None,
-        metrics: dict[str, float] | None = None,
+        metrics: dict[str, float | None] | None = None,
     ) -> Page:
         file = tmp_path / 'outcomes.json'
         task = outcomes(file, samples, classes)['task']
@@ -125,11 +125,11 @@ def labels(tmp_path: Path) -> list[BaseDataElement]:
 
 def test_classification(report: Callable, labels: list, tmp_path: Path) -> None:
     page = report(labels, metrics={'accuracy/top1': 66.667})
-    assert '66.7 top-1 accuracy, %' in page.text
+    assert '66.7 % top-1 accuracy' in page.text
     assert '2 classes, 60 images. Left out: <notes.txt>.' in page.text
     assert ['cat', '1', '1'] in page.rows and ['dog', '', '1'] in page.rows  # the matrix
     assert page.rows[-3:] == [
-        ['class', 'count', 'recall, %', 'precision, %'],
+        ['class', 'images', 'recall, %', 'precision, %'],
         ['cat', '2', '50.0', '100.0'],
         ['dog', '1', '100.0', '50.0'],
     ]
@@ -143,18 +143,22 @@ def test_detection(report: Callable, tmp_path: Path) -> None:
         detected(path, [(0, BOX)], [], masks=True),
     ]
     metrics = {'coco/bbox_mAP': 0.512, 'coco/segm_mAP': 0.4, 'coco/bbox_mAP_s': -1.0}
-    metrics |= {'coco/cat_precision': 0.4, 'coco/dog_precision': np.nan}
+    metrics |= {'coco/cat_precision': 0.4, 'coco/dog_precision': None}
     page = report(samples, metrics=metrics)
-    assert '51.2 box AP, %' in page.text and '40.0 mask AP, %' in page.text
+    assert '51.2 % box AP' in page.text and '40.0 % mask AP' in page.text
     assert ['cat', '1', '', '1'] in page.rows  # one found, one missed
-    assert page.rows[-2:] == [['cat', '2', '40.0', '50.0', '100.0'], ['dog', '0', '-', '-', '-']]
+    assert page.rows[-3:] == [
+        ['class', 'objects', 'mask AP, %', 'recall, %', 'precision, %'],
+        ['cat', '2', '40.0', '50.0', '100.0'],
+        ['dog', '0', '-', '-', '-'],
+    ]
     assert 'truth: cat prediction: nothing' in page.text
 
 
 def test_segmentation(report: Callable, tmp_path: Path) -> None:
     sample = segmented(write_image(tmp_path, size=(4, 1)), [[0, 0, 0, 1]], [[0, 0, 1, 1]])
     page = report([sample], metrics={'mIoU': 58.3, 'aAcc': 75.0})
-    assert '58.3 mean IoU, %' in page.text and '75.0 pixel accuracy, %' in page.text
+    assert '58.3 % mean IoU' in page.text and '75.0 % pixel accuracy' in page.text
     assert ['cat', '67', '33'] in page.rows
     assert page.rows[-2:] == [['dog', '1', '50.0', '100.0'], ['cat', '3', '66.7', '66.7']]
 
@@ -196,7 +200,7 @@ def test_pairs_instead_of_a_large_matrix(report: Callable, tmp_path: Path) -> No
     assert page.rows[start + 1 : start + 4] == [
         ['class 3', 'class 7', '5', '83.3'],
         ['class 2', 'class 1', '2', '66.7'],
-        ['class', 'count', 'recall, %', 'precision, %'],
+        ['class', 'images', 'recall, %', 'precision, %'],
     ]
 
 
@@ -216,7 +220,7 @@ def test_curves_of_an_interrupted_training(report: Callable, labels: list, tmp_p
     log(whole, {'loss': 9.0, 'step': 1}, {'loss': 5.0, 'step': 2})
     log(whole, *({'accuracy/top1': 30.0 + 20 * i, 'step': 1 + i} for i in range(2)), run='2')
     page = report(labels, cfg=config(run))
-    assert 'Training loss' in page.text and 'top-1 accuracy, % ' in page.text
+    assert 'training loss' in page.text and 'top-1 accuracy, % ' in page.text
     assert [tag for tag, _ in page.tags].count('svg') == 2
     assert report(labels, cfg=config(whole)).text == page.text
 
@@ -277,7 +281,7 @@ def test_advice_from_the_data(report: Callable, labels: list, tmp_path: Path) ->
     few = [Sample(Path('x.png'), (64, 48), label) for label in [0] * 30 + [1] * 3]
     page = report(labels, data=found('classify', samples=few))
     assert 'There are few training images of dog (3): add some.' in page.text
-    assert 'weak on cat (50% found)' in page.text
+    assert 'weak on cat (50 % found)' in page.text
     scratch = config(tmp_path / 'run', model=dict(backbone=dict(type='DWNet')))
     assert 'began from random weights' in report(labels, cfg=scratch).text
     assert 'began from random weights' not in page.text
@@ -288,5 +292,5 @@ def test_advice_on_small_objects(report: Callable, tmp_path: Path) -> None:
     # 20 pixels wide, in images that are made half as large.
     large = [Sample(Path('x.png'), (320, 200), objects=(Object(0, BOX), Object(1, BOX)))] * 20
     page = report(samples, data=found('detect', samples=large))
-    assert '100% of the objects have less than 16 x 16 pixels' in page.text
+    assert '100 % of the objects have less than 16 x 16 pixels' in page.text
     assert 'larger --size' not in report(samples).text
