@@ -40,25 +40,12 @@ def instance(mask: np.ndarray, image_id: int, category_id: int) -> dict:
 
 
 def write_coco(
-    path: Path,
-    description: str,
-    images: list[dict],
-    instances: list[dict],
-    classes: Sequence[str],
-    supercategory: str,
+    path: Path, images: list[dict], instances: list[dict], classes: Sequence[str]
 ) -> None:
     """Write a COCO JSON file; ids of instances and categories count from 1."""
-    categories = [
-        {'id': number, 'name': name, 'supercategory': supercategory}
-        for number, name in enumerate(classes, start=1)
-    ]
-    for number, each in enumerate(instances, start=1):
-        each['id'] = number
     content = {
-        'info': {'description': description},
-        'licenses': [],
         'images': images,
-        'annotations': instances,
-        'categories': categories,
+        'annotations': [{**one, 'id': number} for number, one in enumerate(instances, start=1)],
+        'categories': [{'id': id, 'name': name} for id, name in enumerate(classes, start=1)],
     }
     path.write_text(json.dumps(content))

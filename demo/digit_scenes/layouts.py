@@ -80,14 +80,7 @@ def write_scenes(root: Path, options: DigitSceneOptions, split: str) -> int:
         (ade_images / f'{stem}.jpg').write_bytes(data)
         (ade_maps / f'{stem}.png').write_bytes(png(_label_map(drawn)))
 
-    write_coco(
-        annotations / f'instances_{split}2017.json',
-        f'digit scenes, {split}',
-        images,
-        instances,
-        CLASSES,
-        'digit',
-    )
+    write_coco(annotations / f'instances_{split}2017.json', images, instances, CLASSES)
     return count
 
 

@@ -1,5 +1,6 @@
 """Drawings with transparency, sorted by class and split into training and validation."""
 
+import re
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ FOLDERS = {
     'road sign': 'transportation/roadsigns',
     'smiley': 'people/smilies',
 }
+# Twins in black and white, and what is not fruit.
+_LEFT_OUT = re.compile('_bw|grenade|juice|pie_|turkey')
 _VAL_FRACTION = 0.25
 _SIDE = 160  # in pixels; drawings are kept with this length of the longer side
 _MIN_SIDE = 64  # below this, a drawing is too coarse
@@ -61,7 +64,7 @@ def split_drawings(source: Path) -> dict[str, list[Drawing]]:
         Drawing(label, image)
         for label, folder in enumerate(FOLDERS.values())
         for path in sorted((source / folder).glob('*.png'))
-        if (image := _read(path)) is not None
+        if not _LEFT_OUT.search(path.name) and (image := _read(path)) is not None
     ]
     labels = [drawing.label for drawing in found]
     train, val = train_test_split(found, test_size=_VAL_FRACTION, stratify=labels, random_state=0)

@@ -38,32 +38,36 @@ def write_scenes(root: Path, split: str, scenes: Iterable[Scene]) -> None:
     """
     images: list[dict] = []
     instances: list[dict] = []
+    names = ''
     for number, (image, labels, masks) in enumerate(scenes, start=1):
         name = f'{split}_{number:04d}'
-        for folder in (f'coco/{split}', f'yolo/images/{split}', 'voc/JPEGImages'):
+        names += name + '\n'
+        for folder in (
+            f'coco/{split}',
+            f'yolo/images/{split}',
+            f'maps/images/{split}',
+            'voc/JPEGImages',
+        ):
             _write(root / folder / f'{name}.jpg', jpeg(image))
-        _write(root / f'maps/images/{split}/{name}.jpg', jpeg(image))
-        pairs = list(zip(labels, masks, strict=True))
         label_map = np.zeros(image.shape[:2], np.uint8)
-        for label, mask in pairs:
+        for label, mask in zip(labels, masks, strict=True):
             label_map[mask] = label + 1
         _write(root / f'maps/masks/{split}/{name}.png', png(label_map))
 
-        found = [instance(mask, number, label + 1) for label, mask in pairs]
+        found = [instance(m, number, label + 1) for label, m in zip(labels, masks, strict=True)]
         images.append({'id': number, 'file_name': f'{name}.jpg', 'width': SIZE, 'height': SIZE})
         instances += found
         yolo, voc = '', ''
-        for label, (x, y, w, h) in zip(labels, (each['bbox'] for each in found), strict=True):
-            center_and_size = (x + w / 2, y + h / 2, w, h)
-            yolo += ' '.join([str(label), *(f'{s / SIZE:.6f}' for s in center_and_size)]) + '\n'
+        for label, one in zip(labels, found, strict=True):
+            x, y, w, h = map(int, one['bbox'])
+            shares = (f'{value / SIZE:.6f}' for value in (x + w / 2, y + h / 2, w, h))
+            yolo += f'{label} {" ".join(shares)}\n'
             # In VOC, pixels count from 1, and the last one belongs to the box.
-            corners = map(int, (x + 1, y + 1, x + w, y + h))
-            voc += _VOC_OBJECT.format(*corners, name=CLASSES[label])
+            voc += _VOC_OBJECT.format(x + 1, y + 1, x + w, y + h, name=CLASSES[label])
         _write(root / f'yolo/labels/{split}/{name}.txt', yolo)
         voc = _VOC.format(file=f'{name}.jpg', size=SIZE, objects=voc)
         _write(root / f'voc/Annotations/{name}.xml', voc)
 
-    names = ''.join(image['file_name'].removesuffix('jpg').replace('.', '\n') for image in images)
     _write(root / f'voc/ImageSets/Main/{split}.txt', names)
     folders = {'path': '.', 'train': 'images/train', 'val': 'images/val'}
     layout = yaml.safe_dump({**folders, 'names': dict(enumerate(CLASSES))}, sort_keys=False)
@@ -71,14 +75,7 @@ def write_scenes(root: Path, split: str, scenes: Iterable[Scene]) -> None:
     _write(root / 'maps/classes.txt', '\n'.join(['background', *CLASSES, '']))
     annotations = root / 'coco/annotations'
     annotations.mkdir(exist_ok=True)
-    write_coco(
-        annotations / f'instances_{split}.json',
-        f'drawings, {split}',
-        images,
-        instances,
-        CLASSES,
-        'drawing',
-    )
+    write_coco(annotations / f'instances_{split}.json', images, instances, CLASSES)
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -43,6 +43,7 @@ def _write_clipart(folder):
             _write_drawing(folder / name / f'{number}.png', (120, 90), (10, 10, 100, 80), shade)
     unsuitable = folder / FOLDERS['house']
     _write_drawing(unsuitable / 'small.png', (40, 40), (0, 0, 39, 39), (255, 0, 0))
+    _write_drawing(unsuitable / '0_bw.png', (100, 100), (9, 9, 90, 90), (255, 0, 0))
     _write_drawing(unsuitable / 'nothing.png', (100, 100), (-9, -9, -1, -1), (255, 0, 0))
     Image.new('RGB', (100, 100), (255, 0, 0)).save(unsuitable / 'framed.png')
     # A poster's header alone tells that it is too large; the pixels are not here.

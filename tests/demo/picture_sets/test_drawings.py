@@ -20,7 +20,7 @@ def test_no_drawing_is_in_both_splits_and_each_class_is_in_both(drawings):
         assert np.bincount(labels).tolist() == [count] * len(FOLDERS)
 
 
-def test_what_is_too_small_framed_empty_or_a_poster_is_left_out(drawings):
+def test_what_is_too_small_framed_empty_a_twin_or_a_poster_is_left_out(drawings):
     every = drawings['train'] + drawings['val']
     assert len(every) == 8 * len(FOLDERS)
     colors = np.array([np.median(np.asarray(d.image)[d.mask], axis=0) for d in every])
