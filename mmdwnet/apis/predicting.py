@@ -118,6 +118,7 @@ class Predictor:
         self.inferencer = inferencer
         self.classes = inferencer.model.dataset_meta['classes']
         self.skip = skip
+        self._moves = next(inferencer.model.parameters()).device.type != 'cpu'
         self._library = type(inferencer).__module__.partition('.')[0]
 
     def __call__(self, images: Any, batch_size: int = 1, score_thr: float = 0.3) -> list[Any]:
@@ -190,7 +191,9 @@ class Predictor:
                 data_samples=[batch[place][1]['data_samples'][0] for place in places],
             )
             predicted.update(zip(places, self.inferencer.forward(data), strict=True))
-        return [predicted[place].cpu() for place in range(len(batch))]
+        samples = [predicted[place] for place in range(len(batch))]
+        # Not where they are there, as it copies all that the library notes of an image.
+        return [sample.cpu() for sample in samples] if self._moves else samples
 
     def _result(self, sample: BaseDataElement, image: Source, score_thr: float) -> Result:
         field, kind = _KINDS[self._library]

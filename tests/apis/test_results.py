@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 import mmdwnet
 from mmdwnet.errors import UserError
 
-from .conftest import CONFIGS
+from .folders import CONFIGS
 
 WorkDir = Callable[..., Path]
 
