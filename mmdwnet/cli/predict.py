@@ -1,12 +1,15 @@
 """Predict with a trained classifier, detector or segmentor: print a line for each image."""
 
 import argparse
+import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+
+from mmengine.logging import MMLogger
 
 from mmdwnet.apis.predicting import load
 from mmdwnet.apis.sources import SUFFIXES, Source, find_images
@@ -54,7 +57,10 @@ def predict(args: argparse.Namespace) -> None:
     images = list(find_images(args.images))
     drawings = _drawings(images, args.out) if args.out is not None else {}
     results = sys.stdout
-    with redirect_stdout(sys.stderr):  # the libraries print to stdout
+    with redirect_stdout(sys.stderr):  # where what the libraries print and log belongs
+        for handler in MMLogger.get_current_instance().handlers:
+            if type(handler) is logging.StreamHandler:  # not one into a file
+                handler.setStream(sys.stderr)
         model = load(args.model, args.weights, args.device)
         if args.bad_data is not None:
             model.skip = args.bad_data == 'skip'
