@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmpretrain import ImageClassificationInferencer
     from mmseg.apis import MMSegInferencer
 
-_VISUALIZERS = {
+VISUALIZERS = {
     'mmpretrain': 'UniversalVisualizer',
     'mmdet': 'DetLocalVisualizer',
     'mmseg': 'SegLocalVisualizer',
@@ -94,7 +94,7 @@ def make_inferencer(
         )
     cfg.test_dataloader.dataset = dataset
     # Predictions are not logged, to wherever the visualizer of a training logs.
-    given = cfg.get('visualizer') or dict(type=_VISUALIZERS[cfg.default_scope])
+    given = cfg.get('visualizer') or dict(type=VISUALIZERS[cfg.default_scope])
     cfg.visualizer = {**given, 'vis_backends': None}
     # The scope of this inferencer must not become that of the next.
     with as_data(), DefaultScope.overwrite_default_scope(cfg.default_scope):
