@@ -15,9 +15,9 @@ from mmengine.structures import BaseDataElement
 from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.errors import DataError, UserError
 
-from .configs import read_config, skips_bad_data
+from .building import read_config, skips_bad_data
 from .hub import config_path, list_models
-from .inferencers import find_weights, make_inferencer
+from .inferencers import by_name, make_inferencer
 from .results import Classification, Detection, Segmentation
 from .sources import Source, find_images, naming
 
@@ -45,13 +45,12 @@ def load(
         The model, to be called with images.
 
     Raises:
-        UserError: There is no such model, folder or config; the folder has no config or no
-            checkpoint; the weights are missing, unreadable, or of another model; or the device
-            cannot be used.
+        UserError: There is no such model, folder or config; the folder has no config or checkpoint;
+            the weights are missing, unreadable, or of another model; or the device cannot be used.
     """
     name, path = str(model), Path(model)
     if name in list_models():
-        cfg, checkpoint = read_config(config_path(name)), find_weights(name, weights)
+        cfg, checkpoint = by_name(name, weights)
     elif path.is_dir():
         cfg, checkpoint = _find_trained(path, weights)
     elif path.is_file():

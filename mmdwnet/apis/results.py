@@ -36,13 +36,10 @@ class Result:
         return Image.fromarray(self._drawn(np.ascontiguousarray(self._source.read()[..., ::-1])))
 
     def save(self, path: str | Path) -> None:
-        """Draw the prediction into a file.
-
-        Args:
-            path: The file; its suffix decides on the format. Missing folders are created.
+        """Draw the prediction into a file, in the format of its suffix; make missing folders.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: The file cannot be written.
         """
         image = self.draw()
         try:

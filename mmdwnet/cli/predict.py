@@ -49,11 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Find the images, then predict, print and draw batch by batch.
-
-    Raises:
-        UserError: The input is bad.
-    """
+    """Find the images, then predict, print and draw them; raise a UserError on bad input."""
     images = list(find_images(args.images))
     drawings = _drawings(images, args.out) if args.out is not None else {}
     results = sys.stdout
@@ -71,20 +67,15 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def _drawings(images: list[Source], out: str) -> dict[str | None, Path]:
-    """Return the file to draw each image into: below `out`, as they lie below their common folder.
-
-    Raises:
-        UserError: The folder cannot be written, or the images themselves would be overwritten.
-    """
+    """Return the file to draw each image into, below `out` as it lies below their common folder."""
     check_folder(out)
     paths = [str(image.path) for image in images]
     files = [os.path.abspath(path) for path in paths if '://' not in path]
     top = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ''
     if files and Path(out).resolve() == Path(top).resolve():
         raise UserError(f'--out {out} has the images, which would be overwritten: name another')
-    found: dict[str | None, Path] = {}
+    drawings: dict[str | None, Path] = {}
     for path in paths:
-        remote = '://' in path
-        name = re.sub(r'[^\w.-]+', '_', path) if remote else os.path.relpath(path, top)
-        found[path] = Path(out, name if name.lower().endswith(SUFFIXES) else f'{name}.png')
-    return found
+        name = re.sub(r'[^\w.-]+', '_', path) if '://' in path else os.path.relpath(path, top)
+        drawings[path] = Path(out, name if name.lower().endswith(SUFFIXES) else f'{name}.png')
+    return drawings
