@@ -85,3 +85,19 @@ def test_bad_input_is_told_before_the_model_is_loaded(
     (tmp_path / 'file').touch()
     code, _, told = predict('nothing', images, '--out', tmp_path / 'file')
     assert code == 2 and 'cannot be written' in told
+
+
+def test_a_folder_that_a_training_wrote(
+    command: Callable[..., tuple[int, str]],
+    config: str,
+    predict: Predict,
+    data_root: Path,
+    tmp_path: Path,
+) -> None:
+    code, told = command('train', config)
+    assert code == 0, told
+    code, printed, told = predict(tmp_path / 'work', data_root / 'val', '--batch-size', 10)
+    assert code == 0, told
+    names = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    assert len(printed.splitlines()) == 10
+    assert {line.split()[-2] for line in printed.splitlines()} <= set(names)
