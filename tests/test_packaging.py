@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from .apis.folders import CONFIGS, make_images, make_work_dir
+
 ROOT = Path(__file__).parents[1]
 SOURCES = ('MANIFEST.in', 'README.md', 'model-index.yml', 'pyproject.toml', 'setup.py')
 FOLDERS = ('configs', 'mmdwnet', 'requirements', 'tools')
@@ -111,6 +113,38 @@ for name in mmdwnet.list_models():
     tasks = [ROOT / 'configs' / task for task in ('cls', 'det', 'seg')]
     assert len(configs) == sum(len(list(task.glob('*.py'))) for task in tasks)
     assert all(Path(config).is_relative_to(installed) for config in configs)
+
+
+def test_trained_models_predict_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    for task in CONFIGS:
+        make_work_dir(tmp_path, task)
+    make_images(tmp_path)
+    tool = installed / 'mmdwnet' / '.mim' / 'tools' / 'predict.py'
+    output = run(
+        """
+import runpy
+import sys
+import mmdwnet
+print(mmdwnet.__file__)
+for task in ('classify', 'detect', 'segment'):
+    (result,) = mmdwnet.load(task)('images/a.png')
+    print(result)
+    result.save(f'drawn/{task}.png')
+sys.argv[2:] = ['classify', 'images', '--out', 'out']
+runpy.run_path(sys.argv.pop(1), run_name='__main__')
+""",
+        tmp_path,
+        tool,
+        package=installed,
+    )
+    package, *lines = [line for line in output.splitlines() if line.startswith(('/', 'images'))]
+    assert Path(package).is_relative_to(installed)
+    assert lines[:3] == [f'images/a.png: {said}' for said in ('three 1.00', '1 four', 'one 100%')]
+    assert lines[3:] == [
+        f'images/{name}: three 1.00' for name in ('a.png', 'b.png', 'c.BMP', 'more of them/é.png')
+    ]
+    assert len(list(tmp_path.glob('drawn/*.png'))) == 3
+    assert len([path for path in tmp_path.glob('out/**/*') if path.is_file()]) == 4
 
 
 def test_plain_package_requires_no_openmmlab(installed: Path) -> None:

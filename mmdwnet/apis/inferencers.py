@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmpretrain import ImageClassificationInferencer
     from mmseg.apis import MMSegInferencer
 
-_VISUALIZERS = {
+VISUALIZERS = {
     'mmpretrain': 'UniversalVisualizer',
     'mmdet': 'DetLocalVisualizer',
     'mmseg': 'SegLocalVisualizer',
@@ -46,42 +46,31 @@ def inferencer(
         UserError: There is no such model; its weights are neither released nor given; or the given
             ones are missing, unreadable, or of another model.
     """
-    model = find_model(name)
-    checkpoint = find_weights(name, weights)
-    return make_inferencer(Config.fromfile(model.config), checkpoint, device)
+    return make_inferencer(*by_name(name, weights), device)
 
 
-def find_weights(name: str, weights: str | Path | None = None) -> str:
-    """Return the checkpoint of a model by name: the given one, or the released weights.
-
-    Raises:
-        UserError: There is no such model, or none are given or released.
-    """
+def by_name(name: str, weights: str | Path | None) -> tuple[Config, str]:
+    """Return the config of a model, and its checkpoint: the given one, or the released weights."""
     model = find_model(name)
     if weights is None and model.weights is None:
         raise UserError(
             f'no weights of {name} are released: train it from {model.config}, and give the '
             'checkpoint as weights=...'
         )
-    return str(weights or model.weights)
+    return Config.fromfile(model.config), str(weights or model.weights)
 
 
-def make_inferencer(
-    cfg: Config, checkpoint: str, device: str | torch.device | None = None
-) -> 'ImageClassificationInferencer | DetInferencer | MMSegInferencer':
-    """Make the inferencer of a config's library, with all weights of a checkpoint loaded.
+def make_inferencer(cfg: Config, checkpoint: str, device: str | torch.device | None) -> Any:
+    """Make the inferencer of a config's library, as `inferencer` does.
 
     Args:
         cfg: The config. It is changed.
         checkpoint: File or address of the checkpoint, which is read as data.
         device: Device to run on; by default the one that mmengine finds.
 
-    Returns:
-        The inferencer, as from `inferencer`.
-
     Raises:
-        UserError: The config has no test data, whose pipeline is that of predictions; or the
-            checkpoint is missing, unreadable, or of another model; or the device cannot be used.
+        UserError: The config has no pipeline to test; the checkpoint is missing, unreadable, or of
+            another model; or the device cannot be used.
     """
     device = _checked(device or get_device())
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
@@ -94,7 +83,7 @@ def make_inferencer(
         )
     cfg.test_dataloader.dataset = dataset
     # Predictions are not logged, to wherever the visualizer of a training logs.
-    given = cfg.get('visualizer') or dict(type=_VISUALIZERS[cfg.default_scope])
+    given = cfg.get('visualizer') or dict(type=VISUALIZERS[cfg.default_scope])
     cfg.visualizer = {**given, 'vis_backends': None}
     # The scope of this inferencer must not become that of the next.
     with as_data(), DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -15,18 +15,13 @@ from mmengine.structures import BaseDataElement
 from mmdwnet.checkpoints.latest import find_latest
 from mmdwnet.errors import DataError, UserError
 
-from .configs import read_config, skips_bad_data
+from .building import read_config, skips_bad_data
 from .hub import config_path, list_models
-from .inferencers import find_weights, make_inferencer
-from .results import Classification, Detection, Result, Segmentation
+from .inferencers import by_name, make_inferencer
+from .results import Classification, Detection, Segmentation
 from .sources import Source, find_images, naming
 
-# What the models of each library predict.
-_KINDS = {
-    'mmpretrain': ('pred_score', Classification),
-    'mmdet': ('pred_instances', Detection),
-    'mmseg': ('pred_sem_seg', Segmentation),
-}
+_RESULTS = {'mmpretrain': Classification, 'mmdet': Detection, 'mmseg': Segmentation}
 
 
 def load(
@@ -50,16 +45,14 @@ def load(
         The model, to be called with images.
 
     Raises:
-        UserError: There is no such model, folder or config; the folder has no config or no
-            checkpoint; the weights are missing, unreadable, or of another model; or the device
-            cannot be used.
+        UserError: There is no such model, folder or config; the folder has no config or checkpoint;
+            the weights are missing, unreadable, or of another model; or the device cannot be used.
     """
     name, path = str(model), Path(model)
     if name in list_models():
-        cfg, checkpoint = read_config(config_path(name)), find_weights(name, weights)
+        cfg, checkpoint = by_name(name, weights)
     elif path.is_dir():
-        cfg = _folder_config(path)
-        checkpoint = str(weights or _folder_checkpoint(path, cfg))
+        cfg, checkpoint = _find_trained(path, weights)
     elif path.is_file():
         if weights is None:
             raise UserError(f'{path} comes without weights: give its checkpoint as weights=...')
@@ -69,12 +62,11 @@ def load(
             config_path(name)
         except UserError as error:
             raise UserError(f'there is no folder or config {name}, and {error}') from error
-    skip = skips_bad_data(cfg)
-    return Predictor(make_inferencer(cfg, checkpoint, device), skip)
+    return Predictor(make_inferencer(cfg, checkpoint, device), skips_bad_data(cfg))
 
 
-def _folder_config(folder: Path) -> Config:
-    """Read the config of a folder that a training wrote."""
+def _find_trained(folder: Path, weights: str | Path | None) -> tuple[Config, str]:
+    """Find the config and the checkpoint in a folder that a training wrote."""
     found = sorted(folder.glob('*.py'))
     if len(found) != 1:
         names = ', '.join(path.name for path in found) or 'none'
@@ -82,21 +74,17 @@ def _folder_config(folder: Path) -> Config:
             f'the folder {folder} should have one config, and has {names}: name a folder that '
             'tools/finetune.py or tools/train.py wrote, or a config with its weights'
         )
-    return read_config(found[0])
-
-
-def _folder_checkpoint(folder: Path, cfg: Config) -> str:
-    """Find the checkpoint of a training in its folder, or the one below that the config names."""
-    passed = []
+    cfg = read_config(found[0])
+    if weights is not None:
+        return cfg, str(weights)
+    passed: list[str] = []
     inner = Path(cfg.get('work_dir') or folder).resolve()
     # A folder may have been moved or copied, and the one that its config names be another's.
     for place in [folder, *([inner] if inner.is_relative_to(folder.resolve()) else [])]:
         best = sorted(place.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
-        if best:
-            return str(best[-1])
-        latest, told = find_latest(str(place))
+        latest, told = (str(best[-1]), []) if best else find_latest(str(place))
         if latest:
-            return latest
+            return cfg, latest
         passed += told
     why = f' ({passed[0]})' if passed else ''
     raise UserError(
@@ -118,6 +106,7 @@ class Predictor:
         self.inferencer = inferencer
         self.classes = inferencer.model.dataset_meta['classes']
         self.skip = skip
+        self._moves = next(inferencer.model.parameters()).device.type != 'cpu'
         self._library = type(inferencer).__module__.partition('.')[0]
 
     def __call__(self, images: Any, batch_size: int = 1, score_thr: float = 0.3) -> list[Any]:
@@ -141,25 +130,17 @@ class Predictor:
         return list(self.stream(images, batch_size, score_thr))
 
     def stream(self, images: Any, batch_size: int = 1, score_thr: float = 0.3) -> Iterator[Any]:
-        """Predict batch by batch, as for more images or masks than fit into memory.
+        """Predict as in a call, but yield each result when its batch is done.
 
-        Args:
-            images: As in a call; an iterator is read as far as it is needed.
-            batch_size: As in a call.
-            score_thr: As in a call.
-
-        Yields:
-            The result of each image, in their order.
-
-        Raises:
-            UserError: As in a call.
+        An iterator of images is read as far as it is needed, so there may be more of them, or more
+        masks, than fit into memory.
         """
         if batch_size < 1:
             raise UserError(f'batch_size={batch_size} is not a size: give 1 or more')
         prepared = self._prepare(find_images(images))
         while batch := list(islice(prepared, batch_size)):
             for (image, _), sample in zip(batch, self._predict(batch), strict=True):
-                yield self._result(sample, image, score_thr)
+                yield _RESULTS[self._library](sample, image, self.inferencer, score_thr)
 
     def _prepare(self, images: Iterable[Source]) -> Iterator[tuple[Source, dict]]:
         """Yield each image that can be read, and what the network takes for it."""
@@ -190,14 +171,6 @@ class Predictor:
                 data_samples=[batch[place][1]['data_samples'][0] for place in places],
             )
             predicted.update(zip(places, self.inferencer.forward(data), strict=True))
-        return [predicted[place].cpu() for place in range(len(batch))]
-
-    def _result(self, sample: BaseDataElement, image: Source, score_thr: float) -> Result:
-        field, kind = _KINDS[self._library]
-        if field not in sample:
-            raise UserError(
-                f'{type(self.inferencer.model).__name__} predicts {", ".join(sample.keys())}, not '
-                f'{field}: load a classifier, a detector or a segmentor'
-            )
-        options = (score_thr,) if kind is Detection else ()
-        return kind(sample, image, self.inferencer, *options)
+        samples = [predicted[place] for place in range(len(batch))]
+        # From the CPU, they would be copied.
+        return [sample.cpu() for sample in samples] if self._moves else samples

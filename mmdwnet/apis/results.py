@@ -2,63 +2,49 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from mmdwnet.errors import UserError
 
 from .sources import Source
 
-_LEGIBLE = 224  # pixels of the shorter side, to which smaller images of classifiers are enlarged
+_LEGIBLE = 224  # pixels of the shorter side, to which smaller images are enlarged for text
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """What a model predicts for an image.
 
     Attributes:
+        path: Path or address of the image; None for one that was given in memory.
         data_sample: The prediction as mmpretrain, mmdet or mmseg returned it, on the CPU.
-        source: The image.
-        inferencer: The library's inferencer, which draws.
     """
 
-    data_sample: BaseDataElement
-    source: Source
-    inferencer: Any
-
-    @property
-    def path(self) -> str | None:
-        """Path or address of the image; None for one that was given in memory."""
-        return self.source.path
+    def __init__(
+        self, data_sample: BaseDataElement, source: Source, inferencer: Any, score_thr: float
+    ) -> None:
+        self.path = source.path
+        self.data_sample: Any = data_sample
+        self._source, self._inferencer, self._score_thr = source, inferencer, score_thr
 
     def draw(self) -> Image.Image:
-        """Draw the prediction into the image, as the library does.
-
-        Raises:
-            DataError: The file of the image cannot be read any more.
-        """
-        return Image.fromarray(self._drawn(np.ascontiguousarray(self.source.read()[..., ::-1])))
+        """Draw the prediction into the image, as the library does."""
+        return Image.fromarray(self._drawn(np.ascontiguousarray(self._source.read()[..., ::-1])))
 
     def save(self, path: str | Path) -> None:
-        """Draw the prediction into a file.
-
-        Args:
-            path: The file; its suffix decides on the format. Missing folders are created.
+        """Draw the prediction into a file, in the format of its suffix; make missing folders.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: The file cannot be written.
         """
+        image = self.draw()
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self.draw().save(path)
-        except UserError:
-            raise
+            image.save(path)
         except (OSError, ValueError) as error:
             raise UserError(
                 f'{path} cannot be written ({error}): choose another file, such as one.png'
@@ -76,12 +62,13 @@ class Result:
 
     def _name(self, index: int) -> str:
         """Return the name of a class, or its index where neither checkpoint nor config has it."""
-        names = self.inferencer.model.dataset_meta['classes'] or ()
+        names = self._inferencer.model.dataset_meta['classes'] or ()
         return names[index] if index < len(names) else str(index)
 
-    def _drawn(self, image: np.ndarray) -> np.ndarray:
+    def _drawn(self, image: np.ndarray, **options: object) -> np.ndarray:
         """Draw into a copy of an image (H, W, 3), uint8, RGB."""
-        return self.inferencer.visualize([image], [self.data_sample], return_vis=True)[0]
+        options['return_vis'] = True
+        return self._inferencer.visualize([image], [self.data_sample], **options)[0]
 
     def _fields(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -91,27 +78,23 @@ class Result:
 
 
 class Classification(Result):
-    """The class of an image."""
+    """The class of an image.
 
-    @property
-    def label(self) -> str:
-        """The name of the most likely class."""
-        return self._name(int(self.scores.argmax()))
+    Attributes:
+        label: The name of the most likely class.
+        score: Its score, between 0 and 1.
+        scores: The scores of all classes, (classes,), float32.
+    """
 
-    @property
-    def score(self) -> float:
-        """The score of that class, between 0 and 1."""
-        return float(self.scores.max())
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.scores: np.ndarray = self.data_sample.pred_score.numpy()
+        self.label = self._name(int(self.scores.argmax()))
+        self.score = float(self.scores.max())
 
-    @property
-    def scores(self) -> np.ndarray:
-        """The scores of all classes, (classes,), float32."""
-        return self.data_sample.pred_score.numpy()
-
-    def _drawn(self, image: np.ndarray) -> np.ndarray:
-        # Text needs room.
+    def _drawn(self, image: np.ndarray, **_: object) -> np.ndarray:
         resize = _LEGIBLE if min(image.shape[:2]) < _LEGIBLE else None
-        return self.inferencer.visualizer.visualize_cls(
+        return self._inferencer.visualizer.visualize_cls(
             image, self.data_sample, draw_gt=False, resize=resize
         )
 
@@ -122,72 +105,61 @@ class Classification(Result):
         return f'{self.label} {self.score:.2f}'
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Detection(Result):
-    """The objects in an image whose scores are above `score_thr`; `data_sample` has all."""
+    """The objects in an image with scores above `score_thr`; `data_sample` has all of them.
 
-    score_thr: float
+    Attributes:
+        boxes: Their boxes x1, y1, x2, y2 in pixels, (objects, 4), float32.
+        labels: The names of their classes.
+        scores: Their scores, (objects,), float32.
+        masks: Their masks, (objects, H, W), bool; None if the model predicts boxes alone.
+    """
 
-    @property
-    def boxes(self) -> np.ndarray:
-        """Their boxes x1, y1, x2, y2 in pixels, (objects, 4), float32."""
-        return self._instances.bboxes.numpy()
-
-    @property
-    def labels(self) -> list[str]:
-        """The names of their classes."""
-        return [self._name(index) for index in self._instances.labels.tolist()]
-
-    @property
-    def scores(self) -> np.ndarray:
-        """Their scores, (objects,), float32, highest first."""
-        return self._instances.scores.numpy()
-
-    @property
-    def masks(self) -> np.ndarray | None:
-        """Their masks, (objects, H, W), bool; None if the model predicts boxes alone."""
-        return self._instances.masks.numpy() if 'masks' in self._instances else None
-
-    @cached_property
-    def _instances(self) -> InstanceData:
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         instances = self.data_sample.pred_instances
-        return instances[instances.scores > self.score_thr]
+        instances = instances[instances.scores > self._score_thr].numpy()
+        self.boxes: np.ndarray = instances.bboxes
+        self.labels = [self._name(index) for index in instances.labels]
+        self.scores: np.ndarray = instances.scores
+        self.masks: np.ndarray | None = instances.get('masks')
 
-    def _drawn(self, image: np.ndarray) -> np.ndarray:
-        return self.inferencer.visualize(
-            [image], [self.data_sample], return_vis=True, pred_score_thr=self.score_thr
-        )[0]
+    def _drawn(self, image: np.ndarray, **_: object) -> np.ndarray:
+        return super()._drawn(image, pred_score_thr=self._score_thr)
 
     def _fields(self) -> dict[str, Any]:
-        objects = [
-            dict(label=label, score=score, box=box)
-            for label, score, box in zip(
-                self.labels, self.scores.tolist(), self.boxes.tolist(), strict=True
-            )
-        ]
-        for each, mask in zip(objects, () if self.masks is None else self.masks, strict=False):
-            each['mask'] = _run_lengths(mask)
-        return dict(objects=objects)
+        columns = [self.labels, self.scores.tolist(), self.boxes.tolist()]
+        names = ['label', 'score', 'box']
+        if self.masks is not None:
+            columns.append([_run_lengths(mask) for mask in self.masks])
+            names.append('mask')
+        return dict(
+            objects=[dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        )
 
     def _summary(self) -> str:
-        counts = Counter(self.labels)
-        return ', '.join(f'{count} {label}' for label, count in counts.items()) or 'nothing'
+        counts = Counter(self.labels).items()
+        return ', '.join(f'{count} {label}' for label, count in counts) or 'nothing'
 
 
 class Segmentation(Result):
-    """The classes of an image's pixels."""
+    """The classes of an image's pixels.
 
-    @cached_property
-    def map(self) -> np.ndarray:
-        """The index of each pixel's class, (H, W), int64."""
-        return self.data_sample.pred_sem_seg.data[0].numpy()
+    Attributes:
+        map: The index of each pixel's class, (H, W), int64.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.map: np.ndarray = self.data_sample.pred_sem_seg.data[0].numpy()
 
     def _fields(self) -> dict[str, Any]:
-        regions = [
-            dict(label=self._name(index), share=share, mask=_run_lengths(self.map == index))
-            for index, share in self._shares()
-        ]
-        return dict(regions=regions)
+        return dict(
+            regions=[
+                dict(label=self._name(index), share=share, mask=_run_lengths(self.map == index))
+                for index, share in self._shares()
+            ]
+        )
 
     def _summary(self) -> str:
         shares = [(index, share) for index, share in self._shares() if share >= 0.005]

@@ -32,11 +32,7 @@ class Source:
     pixels: np.ndarray | None = None
 
     def read(self) -> np.ndarray:
-        """Return the pixels.
-
-        Raises:
-            DataError: The file or address cannot be read.
-        """
+        """Return the pixels; raise a DataError if the file or address cannot be read."""
         if self.pixels is not None:
             return self.pixels
         with naming(self.path):
@@ -48,11 +44,7 @@ class Source:
 
 @contextmanager
 def naming(path: str | None) -> Iterator[None]:
-    """Name the image at fault, if it is, where reading it fails.
-
-    Raises:
-        DataError: The image at `path` is truncated or cannot be read.
-    """
+    """Raise a DataError that names an image if it is the reason why reading it fails."""
     why = find_flaw(path) if path else None
     try:
         if why:
@@ -71,9 +63,6 @@ def find_images(images: Any) -> Iterator[Source]:
     Args:
         images: A file; a folder, whose images are taken with those of its folders, by name; an
             address; an array or PIL image, as for `to_bgr`; a `Source`; or several of these.
-
-    Yields:
-        The images.
 
     Raises:
         UserError: There is no such file or folder, a folder has no images, or something else is

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmdwnet.apis import configs
+from mmdwnet.apis import building
 from mmdwnet.errors import DataError, UserError
 
 from .environment import LAUNCHERS
@@ -75,7 +75,7 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: The config is missing, cannot be read, or is of none of the three tasks.
     """
-    return configs.read_config(args.config, args.cfg_options)
+    return building.read_config(args.config, args.cfg_options)
 
 
 def load_config(args: argparse.Namespace) -> Config:

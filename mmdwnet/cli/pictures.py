@@ -4,11 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-_VISUALIZERS = {
-    'mmpretrain': 'UniversalVisualizer',
-    'mmdet': 'DetLocalVisualizer',
-    'mmseg': 'SegLocalVisualizer',
-}
+from mmdwnet.apis.inferencers import VISUALIZERS
 
 
 def draw_into(cfg: Config, folder: str) -> None:
@@ -17,7 +13,7 @@ def draw_into(cfg: Config, folder: str) -> None:
     folder = str(Path(folder).absolute())
     # Changed in place, as reading a class out of a pure-Python config would keep it from the dump.
     cfg.setdefault('visualizer', {})
-    cfg.visualizer.setdefault('type', _VISUALIZERS[cfg.default_scope])
+    cfg.visualizer.setdefault('type', VISUALIZERS[cfg.default_scope])
     cfg.visualizer.setdefault('name', 'visualizer')
     if cfg.default_scope == 'mmpretrain':
         hook = dict(type='VisualizationHook', enable=True, interval=1, out_dir=folder)

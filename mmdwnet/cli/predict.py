@@ -1,12 +1,15 @@
 """Predict with a trained classifier, detector or segmentor: print a line for each image."""
 
 import argparse
+import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
+
+from mmengine.logging import MMLogger
 
 from mmdwnet.apis.predicting import load
 from mmdwnet.apis.sources import SUFFIXES, Source, find_images
@@ -46,15 +49,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def predict(args: argparse.Namespace) -> None:
-    """Find the images, then predict, print and draw batch by batch.
-
-    Raises:
-        UserError: The input is bad.
-    """
+    """Find the images, then predict, print and draw them; raise a UserError on bad input."""
     images = list(find_images(args.images))
     drawings = _drawings(images, args.out) if args.out is not None else {}
     results = sys.stdout
-    with redirect_stdout(sys.stderr):  # the libraries print to stdout
+    with redirect_stdout(sys.stderr):  # where what the libraries print and log belongs
+        for handler in MMLogger.get_current_instance().handlers:
+            if type(handler) is logging.StreamHandler:  # not one into a file
+                handler.setStream(sys.stderr)
         model = load(args.model, args.weights, args.device)
         if args.bad_data is not None:
             model.skip = args.bad_data == 'skip'
@@ -65,20 +67,15 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def _drawings(images: list[Source], out: str) -> dict[str | None, Path]:
-    """Return the file to draw each image into: below `out`, as they lie below their common folder.
-
-    Raises:
-        UserError: The folder cannot be written, or the images themselves would be overwritten.
-    """
+    """Return the file to draw each image into, below `out` as it lies below their common folder."""
     check_folder(out)
     paths = [str(image.path) for image in images]
     files = [os.path.abspath(path) for path in paths if '://' not in path]
     top = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ''
     if files and Path(out).resolve() == Path(top).resolve():
         raise UserError(f'--out {out} has the images, which would be overwritten: name another')
-    found: dict[str | None, Path] = {}
+    drawings: dict[str | None, Path] = {}
     for path in paths:
-        remote = '://' in path
-        name = re.sub(r'[^\w.-]+', '_', path) if remote else os.path.relpath(path, top)
-        found[path] = Path(out, name if name.lower().endswith(SUFFIXES) else f'{name}.png')
-    return found
+        name = re.sub(r'[^\w.-]+', '_', path) if '://' in path else os.path.relpath(path, top)
+        drawings[path] = Path(out, name if name.lower().endswith(SUFFIXES) else f'{name}.png')
+    return drawings

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from mmdwnet.apis.building import build_model, resolve
-from mmdwnet.apis.configs import skips_bad_data
+from mmdwnet.apis.building import build_model, resolve, skips_bad_data
 from mmdwnet.checkpoints.latest import training_meta
 from mmdwnet.engine.loaders import CheckedLoader, checked, leave_out_bad
 from mmdwnet.errors import UserError

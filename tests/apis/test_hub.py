@@ -125,6 +125,7 @@ def test_released_classifier() -> None:
     assert is_golden_retriever(mmdwnet.inferencer(CLASSIFIER)(IMAGE))
     by_mmpretrain = mmpretrain.ImageClassificationInferencer(CLASSIFIER)
     assert is_golden_retriever(by_mmpretrain(IMAGE))
+    assert mmdwnet.load(CLASSIFIER)(IMAGE)[0].label == 'golden retriever'
 
 
 @pytest.mark.parametrize('release', [DETECTOR], indirect=True)

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 import mmdwnet
 from mmdwnet.errors import UserError
 
-from .conftest import CONFIGS
+from .folders import CONFIGS
 
 WorkDir = Callable[..., Path]
 
@@ -76,7 +76,10 @@ def test_drawings(task: str, work_dir: WorkDir, images: Path, tmp_path: Path) ->
         assert (pixels[-20:] == [200, 0, 0]).all()
     result.save(tmp_path / 'new' / 'drawn.png')
     saved = np.asarray(Image.open(tmp_path / 'new' / 'drawn.png'))
-    assert np.abs(saved - pixels.astype(int)).max() < 50  # mmdet varies its colors
+    if task == 'detect':  # where mmdet varies the colors
+        assert saved.shape == pixels.shape
+    else:
+        np.testing.assert_array_equal(saved, pixels)
     result.save(tmp_path / 'drawn.jpg')
     assert Image.open(tmp_path / 'drawn.jpg').format == 'JPEG'
     with pytest.raises(UserError, match=r'drawn\.xyz cannot be written'):
