@@ -157,6 +157,8 @@ def _fit(sample: Sample, size: tuple[int, int], source: Source) -> Sample:
             source.faults.append(f'{sample.path}: the {fault}')
         else:
             objects.append(replace(one, box=box, segmentation=outline))
+            if max(abs(old - new) for old, new in zip((x1, y1, x2, y2), box, strict=True)) > 1:
+                source.left_out['parts of objects that are outside of their image'] += 1
     return replace(sample, size=size, objects=tuple(objects))
 
 
@@ -165,13 +167,13 @@ def _scaled(points: list | tuple, scale: tuple[int, int]) -> list[float]:
 
 
 def _choose_splits(found: Found, source: Source) -> None:
-    """Keep the splits that have images; those of no split are to train on if no others are."""
+    """Keep the splits that have images; those of no split are training images if no others are."""
     splits = {split: samples for split, samples in found.splits.items() if samples}
     unnamed = splits.pop('', [])
-    if unnamed and not splits.keys() - {'test'}:
-        splits['train'] = unnamed
-    elif unnamed:
+    if unnamed and 'train' in splits:
         source.left_out['images that belong to no split'] += len(unnamed)
+    elif unnamed:
+        splits['train'] = unnamed
     if 'train' not in splits:
         raise UserError(
             f'{source.root} has only {" and ".join(splits) or "faulty"} images: put those to train '

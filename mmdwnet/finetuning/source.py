@@ -74,13 +74,16 @@ class Source:
 
     def folders(self, folder: Path) -> list[Path]:
         """Return the folders in a folder, without hidden ones and those of our own runs."""
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.is_dir()
-            and not path.name.startswith(('.', '__MACOSX'))
-            and not ((path / 'config.py').is_file() and (path / 'lists').is_dir())
-        )
+        try:
+            return sorted(
+                path
+                for path in folder.iterdir()
+                if path.is_dir()
+                and not path.name.startswith(('.', '__MACOSX'))
+                and not ((path / 'config.py').is_file() and (path / 'lists').is_dir())
+            )
+        except OSError as error:
+            raise UserError(f'the folder {folder} cannot be read: {error.strerror}') from error
 
     def images_in(self, folder: Path) -> list[Path]:
         """Return the images in a folder, at any depth."""
@@ -148,12 +151,13 @@ class Source:
             key = os.stat(place).st_dev, os.stat(place).st_ino
             folders[:] = [] if key in seen else [one.name for one in self.folders(Path(place))]
             for name in [] if key in seen else sorted(names):
-                if re.search('[\n\r\ud800-\udfff]', name):  # which lists cannot hold
-                    self._unlistable.add(name)
+                path = os.path.join(place, name)
+                if re.search('[\n\r\ud800-\udfff]', path):  # which lists cannot hold
+                    self._unlistable.add(path)
                     what = 'names of files that have line breaks or are not UTF-8'
                     self.left_out[what] = len(self._unlistable)
                 elif not name.startswith('.'):
-                    yield Path(place, name)
+                    yield Path(path)
             seen.add(key)
 
 

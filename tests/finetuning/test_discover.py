@@ -155,7 +155,7 @@ def test_links_that_lead_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_fifty_thousand_images(tmp_path: Path) -> None:
-    content = picture(tmp_path / 'one.jpg', size=(500, 375)).read_bytes()
+    content = picture(tmp_path / 'one.jpg', size=(100, 75)).read_bytes()
     for label in range(100):
         (tmp_path / 'data' / f'class {label}').mkdir(parents=True)
         for number in range(500):

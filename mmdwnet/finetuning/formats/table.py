@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from mmdwnet.errors import UserError
 from mmdwnet.finetuning.found import Found, Sample
 from mmdwnet.finetuning.source import Source, named, split_of
 
@@ -41,7 +42,10 @@ def _read_table(source: Source, path: Path) -> list[tuple[str, str, str]]:
     """Return split, image and label of each row, if the table lists images."""
     lines = source.read_text(path).splitlines()
     delimiter = max(',;\t', key=lines[0].count) if lines else ','
-    rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+    except csv.Error as error:
+        raise UserError(f'{path} is not a CSV file ({error}): save it again') from error
     if not rows or len(rows[0]) < 2:
         return []
     heads = [''.join(filter(str.isalpha, name.lower())) for name in rows[0]]

@@ -56,7 +56,7 @@ def read(source: Source) -> Found | None:
                     )
             sample = Sample(image, (0, 0) if in_pixels else _PARTS, objects=tuple(objects))
             splits.setdefault(split, []).append(sample)
-    return Found('detect', 'YOLO', [str(name) for name in names], splits)
+    return Found('detect', 'YOLO', names, splits)
 
 
 def _read_config(source: Source) -> dict[str, Any]:
@@ -69,8 +69,11 @@ def _read_config(source: Source) -> dict[str, Any]:
                 f'{path} is not a YAML file ({str(error)[:100]}): correct it'
             ) from error
         if isinstance(config, dict) and (names := config.get('names')):
-            if isinstance(names, dict):
-                names = [names.get(label, label) for label in range(max(names) + 1)]
+            if isinstance(names, list):
+                names = dict(enumerate(names))
+            if not isinstance(names, dict) or set(names) != set(range(len(names))):
+                raise UserError(f'{path} has names that are not numbered from 0: correct them')
+            names = [str(names[label]) for label in range(len(names))]
             return {**config, 'names': names, 'file': path}
     return {}
 

@@ -112,6 +112,7 @@ def test_what_is_not_trained_on_is_left_out(tmp_path: Path) -> None:
         '1 crowds and other regions that are marked to be ignored',
         '1 objects outside of their image',
         '1 objects smaller than a pixel',
+        '1 parts of objects that are outside of their image',
     ]
 
 
