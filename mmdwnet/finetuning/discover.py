@@ -11,21 +11,23 @@ from mmdwnet.errors import UserError
 
 from .formats import class_folders, coco, label_maps, labelme, table, voc, yolo
 from .found import Found, Sample
-from .headers import Header, read_headers
+from .headers import read_headers
 from .source import Source, named
 from .splitting import labels_of, split_off
 
 _TOLD = 5  # faults that are told one by one
 _END = 2**10  # bytes, in which compressed images differ
 
-# What reads each task's formats, and what it looks for. Lists of files go before folders.
+# What reads each task's formats; lists of files go before folders.
 _READERS = {
-    'classify': ((table.read, table.LOOKED_FOR), (class_folders.read, class_folders.LOOKED_FOR)),
-    'detect': tuple((one.read, one.LOOKED_FOR) for one in (coco, labelme, voc, yolo)),
-    'segment': (
-        (label_maps.read, label_maps.LOOKED_FOR),
-        (coco.read_as_maps, coco.LOOKED_FOR),
-    ),
+    'classify': (table.read, class_folders.read),
+    'detect': (coco.read, labelme.read, voc.read, yolo.read),
+    'segment': (label_maps.read, coco.read_as_maps),
+}
+_LOOKED_FOR = {
+    'classify': 'folders of images, one for each class, or a CSV file of images and labels',
+    'detect': "JSON files of COCO or LabelMe, Pascal VOC's XML files, or YOLO's text files",
+    'segment': 'images/ beside masks/, labels/ or annotations/, or a JSON file of COCO',
 }
 
 
@@ -47,10 +49,9 @@ def find_data(task: str, path: Path, share: float = 0.2, skip: bool = False) -> 
     if not 0 < share < 1:
         raise UserError(f'--val {share}: give a share of the images, between 0 and 1')
     source = Source(path)
-    found = next(filter(None, (read(source) for read, _ in _READERS[task])), None)
+    found = next(filter(None, (read(source) for read in _READERS[task])), None)
     if found is None:
-        looked_for = ', or '.join(looked_for for _, looked_for in _READERS[task])
-        why = next(iter(source.faults), f'looked for {looked_for}')
+        why = source.faults[0] if source.faults else f'looked for {_LOOKED_FOR[task]}'
         raise UserError(f'{path} has nothing to {task}: {why}')
     _complete(found, source)
     if source.faults and not skip:
@@ -105,7 +106,7 @@ def _complete(found: Found, source: Source) -> None:
     """Fill in the sizes of the images, and drop what is at fault or cannot be trained on."""
     headers = read_headers(sample.path for samples in found.splits.values() for sample in samples)
     source.faults += [f'{path} {flaw}' for path, flaw in headers.items() if isinstance(flaw, str)]
-    counts = Counter(one.remark for one in headers.values() if isinstance(one, Header))
+    counts = Counter(header[1] for header in headers.values() if not isinstance(header, str))
     found.notes += [f'{count} image(s) {remark}' for remark, count in counts.items() if remark]
     for samples in found.splits.values():
         good = []
@@ -113,12 +114,13 @@ def _complete(found: Found, source: Source) -> None:
             header = headers[sample.path]
             if isinstance(header, str):
                 continue
+            size, _ = header
             # Annotations may not tell the size, or be in parts of it.
-            if sample.size in ((0, 0), (1, 1), header.size):
-                good.append(_fit(sample, header.size, source))
+            if sample.size in ((0, 0), (1, 1), size):
+                good.append(_fit(sample, size, source))
             else:
                 source.faults.append(
-                    f'{sample.path} has {_text(header.size)} pixels, but its annotation says '
+                    f'{sample.path} has {_text(size)} pixels, but its annotation says '
                     f'{_text(sample.size)}'
                 )
         samples[:] = good

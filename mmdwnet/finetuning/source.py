@@ -98,15 +98,25 @@ class Source:
         parts = PurePosixPath(self.name(path)).parts[-2::-1]
         return next(filter(None, map(split_of, parts)), '')
 
-    def find_image(self, name: str, annotation: Path, split: str = '') -> Path | None:
-        """Return the image that an annotation means, or None if it is missing or not clear.
+    def find_image(self, annotation: Path, split: str, *names: str) -> Path | None:
+        """Return the image that an annotation means; if there is none, note that as a fault.
 
         Args:
-            name: As the annotation has it. It may lack the suffix, or lead into the folders of
-                another machine.
             annotation: The file.
-            split: The annotation's split.
+            split: Its split.
+            *names: What the image may be called. Names may lack the suffix, or lead into the
+                folders of another machine.
         """
+        found = next(filter(None, (self.look_up(annotation, split, name) for name in names)), None)
+        if found is None:
+            self.faults.append(
+                f'{annotation} names the image {names[0]}, which is not below {self.root}, or is '
+                'there several times'
+            )
+        return found
+
+    def look_up(self, annotation: Path, split: str, name: str) -> Path | None:
+        """Return the image of a name, or None if there is none or several are as likely."""
         name = name.replace('\\', '/')
         path = annotation.parent / name
         if is_image(path) and os.path.isfile(path):
@@ -116,21 +126,16 @@ class Source:
         found = self._by_stem.get(wanted.stem if is_image(wanted) else wanted.name, [])
         if is_image(wanted):
             found = [path for path in found if path.name == wanted.name]
-        for fits in (
-            lambda path: path.as_posix().endswith(f'/{name}'),
-            lambda path: annotation.parent in path.parents,
-            lambda path: self.split(path) == split,
-        ):
-            if len(found) > 1:
-                found = [path for path in found if fits(path)] or found
-        return found[0] if len(found) == 1 else None
-
-    def miss_image(self, name: str, annotation: Path) -> None:
-        """Note that `find_image` found none."""
-        self.faults.append(
-            f'{annotation} names the image {name}, which is not below {self.root}, or is there '
-            'several times'
-        )
+        fits = [
+            (
+                path.as_posix().endswith(f'/{name}'),
+                self.split(path) == split,
+                len(os.path.commonpath((path, annotation))),
+            )
+            for path in found
+        ]
+        best = [path for path, fit in zip(found, fits, strict=True) if fit == max(fits)]
+        return best[0] if len(best) == 1 else None
 
     def read_text(self, path: Path) -> str:
         """Return the text of a file.

@@ -8,8 +8,6 @@ from mmdwnet.finetuning.source import Source, numbers, split_of
 
 from .files_of_images import read_files
 
-LOOKED_FOR = "Pascal VOC's XML files"
-
 _LARGEST = 2**24  # bytes
 
 
