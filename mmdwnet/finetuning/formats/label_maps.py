@@ -149,12 +149,18 @@ def _survey(path: Path) -> _Pixels | str:
         return 'is a JPEG file, which changes labels: save label maps as PNG'
     try:
         with Image.open(path) as image:
-            pixels = image.convert('RGB').getcolors(image.width * image.height)
-            colors = {red << 16 | green << 8 | blue for _, (red, green, blue) in pixels}
             values = None
-            if one_channel := len(image.getbands()) == 1:
+            one_channel = len(image.getbands()) == 1
+            if image.mode in ('L', 'P'):
+                values = {value for _, value in image.getcolors()}
+            elif one_channel:
                 values = set(np.unique(np.asarray(image)).astype(int).tolist())
-            elif all(color % _GRAY == 0 for color in colors):
+            if values is not None and image.mode != 'P':
+                colors = {value * _GRAY for value in values}
+            else:
+                pixels = image.convert('RGB').getcolors(image.width * image.height)
+                colors = {red << 16 | green << 8 | blue for _, (red, green, blue) in pixels}
+            if values is None and all(color % _GRAY == 0 for color in colors):
                 values = {color // _GRAY for color in colors}
             return _Pixels(image.size, colors, values, one_channel)
     except Exception as error:  # decoders raise whatever the bytes happen to lead to
