@@ -69,7 +69,7 @@ def find_data(task: str, path: Path, share: float = 0.2, skip: bool = False) -> 
             split: samples for split, samples in found.splits.items() if split == 'test'
         }
         found.notes.append(f'{len(val)} images are split off for validation, the same each time')
-    _note_classes(found)
+    _check_classes(found)
     _note_duplicates(found)
     found.notes += source.notes
     found.left_out += [f'{count} {what}' for what, count in source.left_out.items()]
@@ -203,8 +203,10 @@ def _keep_known_classes(found: Found) -> None:
     found.classes = kept
 
 
-def _note_classes(found: Found) -> None:
+def _check_classes(found: Found) -> None:
     counts = Counter(label for one in found.splits['train'] for label in labels_of(one))
+    if set(counts) == {-1}:
+        raise UserError('no image to train on shows an object: give annotations of some')
     for many, what in ((1, 'in one training image only'), (0, 'in no training image')):
         names = [name for label, name in enumerate(found.classes) if counts[label] == many]
         found.notes += [f'classes {what}: {named(names)}'] if names else []

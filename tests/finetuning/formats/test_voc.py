@@ -103,3 +103,11 @@ def test_annotations_without_images(tmp_path: Path) -> None:
     write(tmp_path / 'a.xml', _file('a', _object('x')))
     with pytest.raises(UserError, match=r'a.xml names the image a.jpg, which is not below'):
         find_data('detect', tmp_path)
+
+
+def test_no_objects_at_all(tmp_path: Path) -> None:
+    for name in 'ab':
+        picture(tmp_path / f'{name}.jpg')
+        write(tmp_path / f'{name}.xml', _file(name))
+    with pytest.raises(UserError, match='no image to train on shows an object'):
+        find_data('detect', tmp_path)
