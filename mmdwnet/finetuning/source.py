@@ -41,8 +41,9 @@ class Source:
         if self.file and self.root.name.lower() == 'annotations':
             self.root = self.root.parent
         # Archives often unpack into a folder in a folder.
-        while not self.file and len(inner := list(self.root.iterdir())) == 1:
-            if not inner[0].is_dir() or split_of(inner[0].name) or not self.folders(inner[0]):
+        while not self.file and len(inner := self.folders(self.root)) == 1:
+            files = (one for one in self.root.iterdir() if one.is_file() and one.name[0] != '.')
+            if any(files) or split_of(inner[0].name) or not self.folders(inner[0]):
                 break
             self.root = inner[0]
         self.faults: list[str] = []
@@ -159,7 +160,7 @@ class Source:
                 path = os.path.join(place, name)
                 if re.search('[\n\r\ud800-\udfff]', path):  # which lists cannot hold
                     self._unlistable.add(path)
-                    what = 'names of files that have line breaks or are not UTF-8'
+                    what = 'files whose names have line breaks or are not UTF-8'
                     self.left_out[what] = len(self._unlistable)
                 elif not name.startswith('.'):
                     yield Path(path)

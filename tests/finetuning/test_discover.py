@@ -135,7 +135,7 @@ def test_odd_names(tmp_path: Path) -> None:
     picture(tmp_path / 'Käse, alt' / 'line\nbreak.jpg')
     found = find_data('classify', tmp_path)
     assert found.classes == ['Käse, alt', '猫 — cat']
-    assert '1 names of files that have line breaks or are not UTF-8' in found.left_out
+    assert '1 files whose names have line breaks or are not UTF-8' in found.left_out
 
 
 def test_runs_inside_of_the_data_and_hidden_files_are_not_data(tmp_path: Path) -> None:
