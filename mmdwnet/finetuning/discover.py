@@ -11,21 +11,23 @@ from mmdwnet.errors import UserError
 
 from .formats import class_folders, coco, label_maps, labelme, table, voc, yolo
 from .found import Found, Sample
-from .headers import Header, read_headers
+from .headers import read_headers
 from .source import Source, named
 from .splitting import labels_of, split_off
 
 _TOLD = 5  # faults that are told one by one
 _END = 2**10  # bytes, in which compressed images differ
 
-# What reads each task's formats, and what it looks for. Lists of files go before folders.
+# What reads each task's formats; lists of files go before folders.
 _READERS = {
-    'classify': ((table.read, table.LOOKED_FOR), (class_folders.read, class_folders.LOOKED_FOR)),
-    'detect': tuple((one.read, one.LOOKED_FOR) for one in (coco, labelme, voc, yolo)),
-    'segment': (
-        (label_maps.read, label_maps.LOOKED_FOR),
-        (coco.read_as_maps, coco.LOOKED_FOR),
-    ),
+    'classify': (table.read, class_folders.read),
+    'detect': (coco.read, labelme.read, voc.read, yolo.read),
+    'segment': (label_maps.read, coco.read_as_maps),
+}
+_LOOKED_FOR = {
+    'classify': 'folders of images, one for each class, or a CSV file of images and labels',
+    'detect': "JSON files of COCO or LabelMe, Pascal VOC's XML files, or YOLO's text files",
+    'segment': 'images/ beside masks/, labels/ or annotations/, or a JSON file of COCO',
 }
 
 
@@ -47,10 +49,9 @@ def find_data(task: str, path: Path, share: float = 0.2, skip: bool = False) -> 
     if not 0 < share < 1:
         raise UserError(f'--val {share}: give a share of the images, between 0 and 1')
     source = Source(path)
-    found = next(filter(None, (read(source) for read, _ in _READERS[task])), None)
+    found = next(filter(None, (read(source) for read in _READERS[task])), None)
     if found is None:
-        looked_for = ', or '.join(looked_for for _, looked_for in _READERS[task])
-        why = next(iter(source.faults), f'looked for {looked_for}')
+        why = source.faults[0] if source.faults else f'looked for {_LOOKED_FOR[task]}'
         raise UserError(f'{path} has nothing to {task}: {why}')
     _complete(found, source)
     if source.faults and not skip:
@@ -68,7 +69,7 @@ def find_data(task: str, path: Path, share: float = 0.2, skip: bool = False) -> 
             split: samples for split, samples in found.splits.items() if split == 'test'
         }
         found.notes.append(f'{len(val)} images are split off for validation, the same each time')
-    _note_classes(found)
+    _check_classes(found)
     _note_duplicates(found)
     found.notes += source.notes
     found.left_out += [f'{count} {what}' for what, count in source.left_out.items()]
@@ -105,7 +106,7 @@ def _complete(found: Found, source: Source) -> None:
     """Fill in the sizes of the images, and drop what is at fault or cannot be trained on."""
     headers = read_headers(sample.path for samples in found.splits.values() for sample in samples)
     source.faults += [f'{path} {flaw}' for path, flaw in headers.items() if isinstance(flaw, str)]
-    counts = Counter(one.remark for one in headers.values() if isinstance(one, Header))
+    counts = Counter(header[1] for header in headers.values() if not isinstance(header, str))
     found.notes += [f'{count} image(s) {remark}' for remark, count in counts.items() if remark]
     for samples in found.splits.values():
         good = []
@@ -113,12 +114,13 @@ def _complete(found: Found, source: Source) -> None:
             header = headers[sample.path]
             if isinstance(header, str):
                 continue
+            size, _ = header
             # Annotations may not tell the size, or be in parts of it.
-            if sample.size in ((0, 0), (1, 1), header.size):
-                good.append(_fit(sample, header.size, source))
+            if sample.size in ((0, 0), (1, 1), size):
+                good.append(_fit(sample, size, source))
             else:
                 source.faults.append(
-                    f'{sample.path} has {_text(header.size)} pixels, but its annotation says '
+                    f'{sample.path} has {_text(size)} pixels, but its annotation says '
                     f'{_text(sample.size)}'
                 )
         samples[:] = good
@@ -157,6 +159,8 @@ def _fit(sample: Sample, size: tuple[int, int], source: Source) -> Sample:
             source.faults.append(f'{sample.path}: the {fault}')
         else:
             objects.append(replace(one, box=box, segmentation=outline))
+            if max(abs(old - new) for old, new in zip((x1, y1, x2, y2), box, strict=True)) > 1:
+                source.left_out['parts of objects that are outside of their image'] += 1
     return replace(sample, size=size, objects=tuple(objects))
 
 
@@ -165,13 +169,13 @@ def _scaled(points: list | tuple, scale: tuple[int, int]) -> list[float]:
 
 
 def _choose_splits(found: Found, source: Source) -> None:
-    """Keep the splits that have images; those of no split are to train on if no others are."""
+    """Keep the splits that have images; those of no split are training images if no others are."""
     splits = {split: samples for split, samples in found.splits.items() if samples}
     unnamed = splits.pop('', [])
-    if unnamed and not splits.keys() - {'test'}:
-        splits['train'] = unnamed
-    elif unnamed:
+    if unnamed and 'train' in splits:
         source.left_out['images that belong to no split'] += len(unnamed)
+    elif unnamed:
+        splits['train'] = unnamed
     if 'train' not in splits:
         raise UserError(
             f'{source.root} has only {" and ".join(splits) or "faulty"} images: put those to train '
@@ -199,8 +203,10 @@ def _keep_known_classes(found: Found) -> None:
     found.classes = kept
 
 
-def _note_classes(found: Found) -> None:
+def _check_classes(found: Found) -> None:
     counts = Counter(label for one in found.splits['train'] for label in labels_of(one))
+    if set(counts) == {-1}:
+        raise UserError('no image to train on shows an object: give annotations of some')
     for many, what in ((1, 'in one training image only'), (0, 'in no training image')):
         names = [name for label, name in enumerate(found.classes) if counts[label] == many]
         found.notes += [f'classes {what}: {named(names)}'] if names else []

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -14,21 +13,16 @@ _ORIENTATION = 0x0112  # in EXIF; from 5 on, the image is turned by 90 degrees
 _MOST_PIXELS = 2**30  # that OpenCV reads
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the header of an image says.
+def read_headers(paths: Iterable[Path]) -> dict[Path, tuple[tuple[int, int], str] | str]:
+    """Read the headers of images.
 
-    Attributes:
-        size: Width and height of the image as it is loaded.
-        remark: What is lost when it is loaded, or ''.
+    Args:
+        paths: Of the files.
+
+    Returns:
+        For each file the width and height of the image as it is loaded, and what is lost then, or
+        ''. For one that is at fault a text that says why.
     """
-
-    size: tuple[int, int]
-    remark: str
-
-
-def read_headers(paths: Iterable[Path]) -> dict[Path, Header | str]:
-    """Return for each image its header, or what is wrong with the file."""
     found = list(dict.fromkeys(paths))
     most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # as nothing is decoded
     try:
@@ -38,7 +32,7 @@ def read_headers(paths: Iterable[Path]) -> dict[Path, Header | str]:
         Image.MAX_IMAGE_PIXELS = most
 
 
-def _read(path: Path) -> Header | str:
+def _read(path: Path) -> tuple[tuple[int, int], str] | str:
     if flaw := find_flaw(str(path)):
         return flaw
     try:
@@ -56,4 +50,4 @@ def _read(path: Path) -> Header | str:
         return explain_failure(str(path), None, 'cv2') or 'is not read by Pillow'
     if width * height > _MOST_PIXELS:
         return f'has {width} x {height} pixels, of which OpenCV reads at most 2**30'
-    return Header((width, height), remark)
+    return (width, height), remark

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from mmengine import fileio
 from PIL import Image
-from pycocotools import mask
 
 from .formats.coco import BACKGROUND
 from .formats.label_maps import IGNORED, read_pixels
@@ -83,7 +82,7 @@ def _detect(found: Found, samples: list[Sample], folder: Path, split: str) -> di
             )
             if found.masks:
                 annotation['segmentation'] = one.segmentation
-                annotation['area'] = float(mask.area(_encoded(one.segmentation, sample.size)))
+                annotation['area'] = int(_draw(one.segmentation, sample.size).sum())
             annotations.append(annotation)
     path = folder / 'lists' / f'{split}.json'
     content = dict(
@@ -97,44 +96,48 @@ def _detect(found: Found, samples: list[Sample], folder: Path, split: str) -> di
 
 
 def _segment(found: Found, samples: list[Sample], folder: Path, split: str) -> dict:
-    layout = _find_layout(samples) if found.values is None else None
-    if layout is None:
-        layout = _write_maps(found, samples, folder / 'maps' / split)
-    names, options = layout
+    images = os.path.commonpath([one.path.parent for one in samples])
+    names = [os.path.relpath(one.path, images) for one in samples]
+    layout = _find_layout(names, samples) if found.values is None else None
+    if layout:
+        names, maps, suffix, map_suffix = layout
+    else:
+        maps, suffix, map_suffix = str(folder / 'maps' / split), '', '.png'
+        for name, sample in zip(names, samples, strict=True):
+            content = io.BytesIO()
+            Image.fromarray(_labels(found, sample)).save(content, 'PNG')
+            fileio.put(content.getvalue(), f'{maps}/{name}.png', backend_args=_ATOMIC)
     path = folder / 'lists' / f'{split}.txt'
     # mmseg strips the lines.
     _write_lines(path, [name if name == name.strip() else f'./{name}' for name in names])
-    return dict(type='BaseSegDataset', ann_file=str(path), reduce_zero_label=False, **options)
-
-
-def _find_layout(samples: list[Sample]) -> tuple[list[str], dict] | None:
-    """Return names and options by which mmseg finds images and maps where they are, if it can."""
-    pairs = [(one.path, one.map) for one in samples if one.map]
-    if not pairs:
-        return None
-    images, maps = (
-        os.path.commonpath([one.parent for one in many]) for many in zip(*pairs, strict=True)
+    return dict(
+        type='BaseSegDataset',
+        ann_file=str(path),
+        data_prefix=dict(img_path=images, seg_map_path=maps),
+        img_suffix=suffix,
+        seg_map_suffix=map_suffix,
+        reduce_zero_label=False,
     )
-    suffix = pairs[0][0].suffix
-    names = [os.path.relpath(path, images).removesuffix(suffix) for path, _ in pairs]
-    ending = os.path.relpath(pairs[0][1], maps).removeprefix(names[0])
-    found = [(Path(images, name + suffix), Path(maps, name + ending)) for name in names]
-    if found != pairs or any(name != name.rstrip() for name in names):
+
+
+def _find_layout(names: list[str], samples: list[Sample]) -> tuple[list[str], str, str, str] | None:
+    """Return how mmseg finds the label maps where they are, if it can.
+
+    Returns:
+        Names without the images' suffix, the folder of the label maps, and both suffixes.
+    """
+    files = [sample.map for sample in samples if sample.map]
+    if not files:
         return None
-    prefix = dict(img_path=images, seg_map_path=maps)
-    return names, dict(data_prefix=prefix, img_suffix=suffix, seg_map_suffix=ending)
-
-
-def _write_maps(found: Found, samples: list[Sample], folder: Path) -> tuple[list[str], dict]:
-    """Write label maps, named as their images with `.png` behind; return names and options."""
-    images = os.path.commonpath([one.path.parent for one in samples])
-    names = [os.path.relpath(sample.path, images) for sample in samples]
-    for name, sample in zip(names, samples, strict=True):
-        content = io.BytesIO()
-        Image.fromarray(_labels(found, sample)).save(content, 'PNG')
-        fileio.put(content.getvalue(), folder / f'{name}.png', backend_args=_ATOMIC)
-    prefix = dict(img_path=images, seg_map_path=str(folder))
-    return names, dict(data_prefix=prefix, img_suffix='', seg_map_suffix='.png')
+    maps = os.path.commonpath([path.parent for path in files])
+    suffix = samples[0].path.suffix
+    stems = [name.removesuffix(suffix) for name in names]
+    map_suffix = os.path.relpath(files[0], maps).removeprefix(stems[0])
+    fits = names == [stem + suffix for stem in stems] and not any(
+        stem != stem.rstrip() or Path(maps, stem + map_suffix) != path
+        for stem, path in zip(stems, files, strict=True)
+    )
+    return (stems, maps, suffix, map_suffix) if fits else None
 
 
 def _labels(found: Found, sample: Sample) -> np.ndarray:
@@ -142,13 +145,10 @@ def _labels(found: Found, sample: Sample) -> np.ndarray:
     if sample.map is None:
         width, height = sample.size
         labels = np.zeros((height, width), np.uint8)
+        drawn = [(_draw(one.segmentation, sample.size), one.label) for one in sample.objects]
         # Small ones lie on large ones.
-        drawn = [
-            (mask.decode(_encoded(one.segmentation, sample.size)), one.label)
-            for one in sample.objects
-        ]
         for pixels, label in sorted(drawn, key=lambda one: one[0].sum(), reverse=True):
-            labels[pixels > 0] = label
+            labels[pixels] = label
         return labels
     pixels = read_pixels(sample.map, found.colored)
     if found.values is None:
@@ -158,12 +158,15 @@ def _labels(found: Found, sample: Sample) -> np.ndarray:
     return np.array(label_of, np.uint8)[where].reshape(pixels.shape)
 
 
-def _encoded(segmentation: Any, size: tuple[int, int]) -> dict:
-    """Return an outline run-length encoded, as pycocotools has it."""
-    if isinstance(segmentation, dict) and isinstance(segmentation['counts'], str):
-        return segmentation
-    encoded = mask.frPyObjects(segmentation, size[1], size[0])
-    return mask.merge(encoded) if isinstance(encoded, list) else encoded
+def _draw(outline: Any, size: tuple[int, int]) -> np.ndarray:
+    """Return whether each pixel is in an outline as COCO has them, (H, W), bool."""
+    from pycocotools import mask  # comes with mmdet
+
+    if isinstance(outline, list) or isinstance(outline['counts'], list):
+        outline = mask.frPyObjects(outline, size[1], size[0])
+    if isinstance(outline, list):
+        outline = mask.merge(outline)
+    return mask.decode(outline).astype(bool)
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:

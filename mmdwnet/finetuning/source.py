@@ -41,8 +41,9 @@ class Source:
         if self.file and self.root.name.lower() == 'annotations':
             self.root = self.root.parent
         # Archives often unpack into a folder in a folder.
-        while not self.file and len(inner := list(self.root.iterdir())) == 1:
-            if not inner[0].is_dir() or split_of(inner[0].name) or not self.folders(inner[0]):
+        while not self.file and len(inner := self.folders(self.root)) == 1:
+            files = (one for one in self.root.iterdir() if one.is_file() and one.name[0] != '.')
+            if any(files) or split_of(inner[0].name) or not self.folders(inner[0]):
                 break
             self.root = inner[0]
         self.faults: list[str] = []
@@ -74,13 +75,16 @@ class Source:
 
     def folders(self, folder: Path) -> list[Path]:
         """Return the folders in a folder, without hidden ones and those of our own runs."""
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.is_dir()
-            and not path.name.startswith(('.', '__MACOSX'))
-            and not ((path / 'config.py').is_file() and (path / 'lists').is_dir())
-        )
+        try:
+            return sorted(
+                path
+                for path in folder.iterdir()
+                if path.is_dir()
+                and not path.name.startswith(('.', '__MACOSX'))
+                and not ((path / 'config.py').is_file() and (path / 'lists').is_dir())
+            )
+        except OSError as error:
+            raise UserError(f'the folder {folder} cannot be read: {error.strerror}') from error
 
     def images_in(self, folder: Path) -> list[Path]:
         """Return the images in a folder, at any depth."""
@@ -95,15 +99,25 @@ class Source:
         parts = PurePosixPath(self.name(path)).parts[-2::-1]
         return next(filter(None, map(split_of, parts)), '')
 
-    def find_image(self, name: str, annotation: Path, split: str = '') -> Path | None:
-        """Return the image that an annotation means, or None if it is missing or not clear.
+    def find_image(self, annotation: Path, split: str, *names: str) -> Path | None:
+        """Return the image that an annotation means; if there is none, note that as a fault.
 
         Args:
-            name: As the annotation has it. It may lack the suffix, or lead into the folders of
-                another machine.
             annotation: The file.
-            split: The annotation's split.
+            split: Its split.
+            *names: What the image may be called. Names may lack the suffix, or lead into the
+                folders of another machine.
         """
+        found = next(filter(None, (self.look_up(annotation, split, name) for name in names)), None)
+        if found is None:
+            self.faults.append(
+                f'{annotation} names the image {names[0]}, which is not below {self.root}, or is '
+                'there several times'
+            )
+        return found
+
+    def look_up(self, annotation: Path, split: str, name: str) -> Path | None:
+        """Return the image of a name, or None if there is none or several are as likely."""
         name = name.replace('\\', '/')
         path = annotation.parent / name
         if is_image(path) and os.path.isfile(path):
@@ -113,21 +127,16 @@ class Source:
         found = self._by_stem.get(wanted.stem if is_image(wanted) else wanted.name, [])
         if is_image(wanted):
             found = [path for path in found if path.name == wanted.name]
-        for fits in (
-            lambda path: path.as_posix().endswith(f'/{name}'),
-            lambda path: annotation.parent in path.parents,
-            lambda path: self.split(path) == split,
-        ):
-            if len(found) > 1:
-                found = [path for path in found if fits(path)] or found
-        return found[0] if len(found) == 1 else None
-
-    def miss_image(self, name: str, annotation: Path) -> None:
-        """Note that `find_image` found none."""
-        self.faults.append(
-            f'{annotation} names the image {name}, which is not below {self.root}, or is there '
-            'several times'
-        )
+        fits = [
+            (
+                path.as_posix().endswith(f'/{name}'),
+                self.split(path) == split,
+                len(os.path.commonpath((path, annotation))),
+            )
+            for path in found
+        ]
+        best = [path for path, fit in zip(found, fits, strict=True) if fit == max(fits)]
+        return best[0] if len(best) == 1 else None
 
     def read_text(self, path: Path) -> str:
         """Return the text of a file.
@@ -148,12 +157,13 @@ class Source:
             key = os.stat(place).st_dev, os.stat(place).st_ino
             folders[:] = [] if key in seen else [one.name for one in self.folders(Path(place))]
             for name in [] if key in seen else sorted(names):
-                if re.search('[\n\r\ud800-\udfff]', name):  # which lists cannot hold
-                    self._unlistable.add(name)
-                    what = 'names of files that have line breaks or are not UTF-8'
+                path = os.path.join(place, name)
+                if re.search('[\n\r\ud800-\udfff]', path):  # which lists cannot hold
+                    self._unlistable.add(path)
+                    what = 'files whose names have line breaks or are not UTF-8'
                     self.left_out[what] = len(self._unlistable)
                 elif not name.startswith('.'):
-                    yield Path(place, name)
+                    yield Path(path)
             seen.add(key)
 
 

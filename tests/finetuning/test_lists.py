@@ -211,7 +211,8 @@ def test_the_same_data_give_the_same_files(tmp_path: Path, task: str) -> None:
     else:
         for number in (1, 2):
             picture(tmp_path / f'data/{number:012}.jpg')
-        test_coco.make(tmp_path / 'data/a.json', [test_coco.annotation(1, 1)], 2)
+        entries = [test_coco.annotation(number, number) for number in (1, 2)]
+        test_coco.make(tmp_path / 'data/a.json', entries, 2)
     contents = []
     for _ in range(2):
         write_lists(find_data(task, tmp_path / 'data'), tmp_path / 'data/out')

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from mmdwnet.finetuning.found import Found, Sample
 from mmdwnet.finetuning.source import Source, named, split_of
 
-LOOKED_FOR = 'folders of images, one for each class'
-
 
 def read(source: Source) -> Found | None:
     """Return what class folders hold, or None if there are none."""

@@ -8,7 +8,6 @@ from mmdwnet.errors import UserError
 from mmdwnet.finetuning.found import Found, Object, Sample
 from mmdwnet.finetuning.source import Source, split_of
 
-LOOKED_FOR = "JSON files in COCO's format"
 BACKGROUND = 'background'
 
 
@@ -26,6 +25,7 @@ def _read(source: Source, task: str, label_of: dict[str, int]) -> Found | None:
     files = [path for path in source.with_suffix('.json') if _is_coco(path)]
     # COCO has captions and keypoints of the same images in other files.
     files = [path for path in files if path.name.startswith('instances')] or files
+    background = frozenset(label_of.values())  # which is in all label maps
     splits: dict[str, list[Sample]] = {}
     for path in files:
         from mmdwnet.datasets.coco import CheckedCOCO  # needs mmdet
@@ -38,9 +38,8 @@ def _read(source: Source, task: str, label_of: dict[str, int]) -> Found | None:
         for name in names.values():
             label_of.setdefault(name, len(label_of))
         for one in coco.dataset['images']:
-            image = source.find_image(one['file_name'], path, split)
+            image = source.find_image(path, split, one['file_name'])
             if image is None:
-                source.miss_image(one['file_name'], path)
                 continue
             objects = []
             for each in coco.imgToAnns[one['id']]:
@@ -53,7 +52,9 @@ def _read(source: Source, task: str, label_of: dict[str, int]) -> Found | None:
                     box = (x, y, x + width, y + height)
                     objects.append(Object(label_of[names[each['category_id']]], box, outline))
             size = round(one['width']), round(one['height'])
-            splits.setdefault(split, []).append(Sample(image, size, objects=tuple(objects)))
+            splits.setdefault(split, []).append(
+                Sample(image, size, objects=tuple(objects), labels=background)
+            )
     return Found(task, 'COCO JSON', list(label_of), splits) if files else None
 
 

@@ -39,11 +39,7 @@ def read_files(
             source.faults.append(f'{path} is not a file of {kind} ({error!r:.100})')
             continue
         split = listed.get(path.stem, '') if listed else source.split(path)
-        found = (source.find_image(name, path, split) for name in names)
-        image = next(filter(None, found), None)
-        if image is None:
-            source.miss_image(names[0], path)
-        else:
+        if image := source.find_image(path, split, *names):
             size = int(width), int(height)
             samples.append((split, Sample(image, size, objects=tuple(objects))))
     classes = sorted(label_of)

@@ -2,8 +2,8 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,10 +15,6 @@ from mmdwnet.finetuning.source import Source, named
 from .coco import BACKGROUND
 from .palette import read_palette
 from .voc import read_lists
-
-LOOKED_FOR = (
-    'images/ beside masks/, labels/ or annotations/ with an image of the same name for each'
-)
 
 IGNORED = 255  # the label of pixels that are not trained on
 _GRAY = 0x010101
@@ -35,21 +31,13 @@ _IMAGES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """What a label map holds.
-
-    Attributes:
-        size: Its width and height.
-        colors: The colors of its pixels as 0xRRGGBB.
-        values: Their values, as far as one number tells them.
-        single: Whether the libraries read it as one channel.
-    """
+class _Pixels(NamedTuple):
+    """What a label map holds: colors as 0xRRGGBB, and values as far as single numbers tell them."""
 
     size: tuple[int, int]
     colors: set[int]
     values: set[int] | None
-    single: bool
+    one_channel: bool
 
 
 def read(source: Source) -> Found | None:
@@ -96,7 +84,7 @@ def read(source: Source) -> Found | None:
             labels = frozenset(label_of[value] for value in here if value in label_of)
             split = listed.get(image.stem, '') if listed else source.split(image)
             splits.setdefault(split, []).append(Sample(image, one.size, map=path, labels=labels))
-    usable = all(one.single for one in maps) and all(k == v for k, v in label_of.items())
+    usable = all(one.one_channel for one in maps) and all(k == v for k, v in label_of.items())
     return Found(
         'segment',
         f'images and label maps in {"colors" if colored else "indices"}',
@@ -161,15 +149,20 @@ def _survey(path: Path) -> _Pixels | str:
         return 'is a JPEG file, which changes labels: save label maps as PNG'
     try:
         with Image.open(path) as image:
-            found = image.convert('RGB').getcolors(image.width * image.height)
-            colors = {red << 16 | green << 8 | blue for _, (red, green, blue) in found}
-            single = len(image.getbands()) == 1
-            if single:
+            values = None
+            one_channel = len(image.getbands()) == 1
+            if image.mode in ('L', 'P'):
+                values = {value for _, value in image.getcolors()}
+            elif one_channel:
                 values = set(np.unique(np.asarray(image)).astype(int).tolist())
+            if values is not None and image.mode != 'P':
+                colors = {value * _GRAY for value in values}
             else:
-                values = {color & 255 for color in colors}
-            known = single or all(color % _GRAY == 0 for color in colors)
-            return _Pixels(image.size, colors, values if known else None, single)
+                pixels = image.convert('RGB').getcolors(image.width * image.height)
+                colors = {red << 16 | green << 8 | blue for _, (red, green, blue) in pixels}
+            if values is None and all(color % _GRAY == 0 for color in colors):
+                values = {color // _GRAY for color in colors}
+            return _Pixels(image.size, colors, values, one_channel)
     except Exception as error:  # decoders raise whatever the bytes happen to lead to
         return f'cannot be read as a label map ({str(error)[:100]})'
 

@@ -8,8 +8,6 @@ from mmdwnet.finetuning.source import Source, numbers
 
 from .files_of_images import read_files
 
-LOOKED_FOR = "LabelMe's JSON files"
-
 
 def read(source: Source) -> Found | None:
     """Return the objects in LabelMe's files, or None if there are no such files."""

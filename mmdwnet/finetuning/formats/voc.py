@@ -8,8 +8,6 @@ from mmdwnet.finetuning.source import Source, numbers, split_of
 
 from .files_of_images import read_files
 
-LOOKED_FOR = "Pascal VOC's XML files"
-
 _LARGEST = 2**24  # bytes
 
 
@@ -30,7 +28,10 @@ def read(source: Source) -> Found | None:
                 continue
             sides = [one.findtext(f'bndbox/{side}') for side in ('xmin', 'ymin', 'xmax', 'ymax')]
             x1, y1, x2, y2 = numbers(sides)
-            label = label_of.setdefault((one.findtext('name') or '').strip(), len(label_of))
+            name = (one.findtext('name') or '').strip()
+            if not name:
+                raise ValueError('an object has no name')
+            label = label_of.setdefault(name, len(label_of))
             # VOC counts pixels from 1, and the last one belongs to the box.
             objects.append(Object(label, (x1 - 1, y1 - 1, x2, y2)))
         names = [root.findtext('filename') or path.stem, path.stem]
@@ -50,7 +51,7 @@ def read_lists(source: Source, kind: str) -> dict[str, str]:
     lists = [path for path in source.files if path.parts[-3:-1] == ('ImageSets', kind)]
     # Others are of single classes, such as `cat_train.txt`, or join these.
     return {
-        line.split()[0]: split_of(path.stem)
+        line.strip(): split_of(path.stem)
         for path in lists
         if path.name in ('train.txt', 'val.txt', 'test.txt')
         for line in source.read_text(path).splitlines()

@@ -10,8 +10,6 @@ from mmdwnet.errors import UserError
 from mmdwnet.finetuning.found import Found, Object, Sample
 from mmdwnet.finetuning.source import Source, numbers
 
-LOOKED_FOR = "YOLO's text files in labels/ or beside images, with a YAML file of names"
-
 _FARTHEST = 2  # boxes in parts of the image's size may reach beyond it, but not by so much
 _PARTS = (1, 1)  # the size that such coordinates are of
 
@@ -35,7 +33,10 @@ def read(source: Source) -> Found | None:
     every = [line for found in lines.values() for line in found]
     if not every and not config:
         return None
-    names = config.get('names') or _listed_names(source)
+    names = config.get('names')
+    for path in source.files if not names else []:
+        if path.name in ('classes.txt', 'obj.names'):
+            names = list(filter(None, map(str.strip, source.read_text(path).splitlines())))
     if not names:
         names = [f'class {label}' for label in range(int(max(line[0] for line in every)) + 1)]
         source.notes.append('no file has names of the classes, so they are numbered')
@@ -56,7 +57,7 @@ def read(source: Source) -> Found | None:
                     )
             sample = Sample(image, (0, 0) if in_pixels else _PARTS, objects=tuple(objects))
             splits.setdefault(split, []).append(sample)
-    return Found('detect', 'YOLO', [str(name) for name in names], splits)
+    return Found('detect', 'YOLO', names, splits)
 
 
 def _read_config(source: Source) -> dict[str, Any]:
@@ -69,8 +70,11 @@ def _read_config(source: Source) -> dict[str, Any]:
                 f'{path} is not a YAML file ({str(error)[:100]}): correct it'
             ) from error
         if isinstance(config, dict) and (names := config.get('names')):
-            if isinstance(names, dict):
-                names = [names.get(label, label) for label in range(max(names) + 1)]
+            if isinstance(names, list):
+                names = dict(enumerate(names))
+            if not isinstance(names, dict) or set(names) != set(range(len(names))):
+                raise UserError(f'{path} has names that are not numbered from 0: correct them')
+            names = [str(names[label]) for label in range(len(names))]
             return {**config, 'names': names, 'file': path}
     return {}
 
@@ -92,24 +96,16 @@ def _find_images(source: Source, config: dict, split: str) -> list[Path]:
             found += source.images_in(place)
         else:
             for line in filter(None, map(str.strip, source.read_text(place).splitlines())):
-                if image := source.find_image(line, place, split):
-                    found.append(image)
-                else:
-                    source.miss_image(line, place)
+                image = source.find_image(place, split, line)
+                found += [image] if image else []
     return found
 
 
 def _label_file(image: Path) -> Path | None:
-    before, found, after = image.as_posix().rpartition('/images/')
-    places = [Path(f'{before}/labels/{after}')] if found else []
-    texts = (place.with_suffix('.txt') for place in (*places, image))
+    """Return the text file in labels/, if the image is in images/, or beside the image."""
+    places = ('/labels/'.join(image.as_posix().rsplit('/images/', 1)), image)
+    texts = (Path(place).with_suffix('.txt') for place in places)
     return next(filter(Path.is_file, texts), None)
-
-
-def _listed_names(source: Source) -> list[str]:
-    files = [path for path in source.files if path.name in ('classes.txt', 'obj.names')]
-    lines = source.read_text(files[0]).splitlines() if files else []
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _read_lines(source: Source, path: Path) -> list[list[float]]:

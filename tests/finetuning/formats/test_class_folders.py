@@ -37,6 +37,8 @@ def test_given_splits_are_kept(tmp_path: Path, val: str) -> None:
 
 def test_archives_that_unpack_into_a_folder(tmp_path: Path) -> None:
     class_folders(tmp_path / 'flowers-1.0', rose=2, tulip=2)
+    picture(tmp_path / '__MACOSX/flowers-1.0/rose/0.jpg')
+    write(tmp_path / '.DS_Store', '')
     assert find_data('classify', tmp_path).classes == ['rose', 'tulip']
 
 

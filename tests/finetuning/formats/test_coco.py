@@ -112,6 +112,7 @@ def test_what_is_not_trained_on_is_left_out(tmp_path: Path) -> None:
         '1 crowds and other regions that are marked to be ignored',
         '1 objects outside of their image',
         '1 objects smaller than a pixel',
+        '1 parts of objects that are outside of their image',
     ]
 
 
@@ -157,6 +158,7 @@ def test_outlines_become_label_maps(tmp_path: Path) -> None:
     found = find_data('segment', tmp_path)
     assert found.classes == ['background', 'cat', 'dog']
     assert '1 boxes without an outline' in found.left_out
+    assert not any('no training image: background' in note for note in found.notes)
 
 
 def test_files_that_are_not_json(tmp_path: Path) -> None:
@@ -164,3 +166,16 @@ def test_files_that_are_not_json(tmp_path: Path) -> None:
     (tmp_path / 'a.json').write_text('{"images": [], "annotations": [], "categories": [')
     with pytest.raises(UserError, match='is not a JSON object'):
         find_data('detect', tmp_path)
+
+
+def test_images_of_the_same_name_in_other_formats(tmp_path: Path) -> None:
+    """The nearest ones are meant, as in a folder with the same data in several formats."""
+    for split, first in (('train', 1), ('val', 3)):
+        for number in (first, first + 1):
+            for folder in (f'coco/{split}', f'yolo/images/{split}', f'maps/{split}'):
+                picture(tmp_path / folder / f'{number:012}.jpg')
+        entries = [annotation(1, first), annotation(2, first + 1)]
+        make(tmp_path / f'coco/annotations/instances_{split}.json', entries, 2, '', first)
+    found = find_data('detect', tmp_path)
+    for split, samples in found.splits.items():
+        assert {one.path.parent for one in samples} == {tmp_path / 'coco' / split}

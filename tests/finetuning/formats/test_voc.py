@@ -49,12 +49,12 @@ def _file(name: str, *objects: str, size: tuple[int, int] = (40, 30)) -> str:
 def test_the_layout_of_pascal_voc(tmp_path: Path) -> None:
     root = tmp_path / 'VOCdevkit' / 'VOC2012'
     for number in range(5):
-        picture(root / 'JPEGImages' / f'2007_00000{number}.jpg')
-        text = _file(f'2007_00000{number}', _object('dog'), _object('cat', difficult=1))
-        write(root / 'Annotations' / f'2007_00000{number}.xml', text)
-    write(root / 'ImageSets/Main/train.txt', '2007_000000\r\n2007_000001\r\n')
-    write(root / 'ImageSets/Main/val.txt', '2007_000002\n2007_000003\n')
-    write(root / 'ImageSets/Main/dog_val.txt', '2007_000002  1\n2007_000003 -1\n')
+        picture(root / 'JPEGImages' / f'2007 {number}.jpg')
+        text = _file(f'2007 {number}', _object('dog'), _object('cat', difficult=1))
+        write(root / 'Annotations' / f'2007 {number}.xml', text)
+    write(root / 'ImageSets/Main/train.txt', '2007 0\r\n2007 1\r\n')
+    write(root / 'ImageSets/Main/val.txt', '2007 2\n2007 3\n')
+    write(root / 'ImageSets/Main/dog_val.txt', '2007 2  1\n2007 3 -1\n')
     found = find_data('detect', tmp_path)
     assert found.classes == ['dog']
     names = {
@@ -85,6 +85,7 @@ def test_files_beside_images(tmp_path: Path) -> None:
         ('<annotation><object>', 'is not a file of Pascal VOC XML .*no element found'),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', 'or with a document type'),
         (_file('a', _object('x', box=(1, 2, 'nan', 4))), 'not finite'),
+        (_file('a', _object(' ')), 'an object has no name'),
         (_file('gone', _object('x'), size=(41, 30)), 'has 40 x 30 pixels, .* says 41 x 30'),
     ],
 )
@@ -102,4 +103,12 @@ def test_faults(tmp_path: Path, text: str, told: str) -> None:
 def test_annotations_without_images(tmp_path: Path) -> None:
     write(tmp_path / 'a.xml', _file('a', _object('x')))
     with pytest.raises(UserError, match=r'a.xml names the image a.jpg, which is not below'):
+        find_data('detect', tmp_path)
+
+
+def test_no_objects_at_all(tmp_path: Path) -> None:
+    for name in 'ab':
+        picture(tmp_path / f'{name}.jpg')
+        write(tmp_path / f'{name}.xml', _file(name))
+    with pytest.raises(UserError, match='no image to train on shows an object'):
         find_data('detect', tmp_path)

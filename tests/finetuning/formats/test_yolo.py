@@ -120,3 +120,11 @@ def test_yaml_that_runs_code_is_not_run(tmp_path: Path) -> None:
     write(tmp_path / 'data.yaml', 'names: !!python/object/apply:os.system ["touch here"]\n')
     with pytest.raises(UserError, match='is not a YAML file'):
         find_data('detect', tmp_path)
+
+
+@pytest.mark.parametrize('names', ['{1: cat, 2: dog}', 'cat', '{a: cat}', '{1000000000: cat}'])
+def test_names_without_numbers_from_0(tmp_path: Path, names: str) -> None:
+    _fill(tmp_path, ('images', 'labels'), {'a': BOX, 'b': BOX})
+    write(tmp_path / 'data.yaml', f'train: images\nnames: {names}\n')
+    with pytest.raises(UserError, match='has names that are not numbered from 0'):
+        find_data('detect', tmp_path)
