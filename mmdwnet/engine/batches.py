@@ -2,8 +2,7 @@
 
 import copy
 import logging
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -13,8 +12,8 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from .places import Stretch, divisible, left
 from .randomness import seed
+from .workers import WorkerInit
 
-_GRACE = 30  # seconds, of a worker that was told to end
 _LONGEST = 1800  # seconds, that a batch may take
 
 
@@ -125,23 +124,8 @@ def resumable(loader: DataLoader, seed: int, endless: bool = False) -> DataLoade
     loader = copy.copy(loader)
     vars(loader).update(
         batch_sampler=ResumableBatches(batches, seed, endless),
-        worker_init_fn=_WorkerInit(loader.worker_init_fn),
+        worker_init_fn=WorkerInit(loader.worker_init_fn),
         # torch's default is to wait forever for a worker that hangs.
         timeout=loader.timeout or (_LONGEST if loader.num_workers else 0),
     )
     return loader
-
-
-class _WorkerInit:
-    """Keeps a worker alive when all processes of a run are told to stop."""
-
-    def __init__(self, then: Callable[[int], None] | None) -> None:
-        self.then = then
-
-    def __call__(self, worker: int) -> None:
-        # The training process needs its batches until it has saved, and ends its workers then.
-        for number in (signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))
-        if self.then is not None:
-            self.then(worker)

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from mmdwnet.datasets.samples import Guarded, GuardedCollate, Kept
 from mmdwnet.errors import DataError
 
+from .workers import WorkerInit
+
 _TOLD = 5  # faults that a line in the log gives
 
 
@@ -112,6 +114,7 @@ class CheckedLoader(DataLoader):
         vars(loader).update(
             dataset=Guarded(self.dataset, replace, self.classes),
             collate_fn=GuardedCollate(self.collate_fn),
+            worker_init_fn=WorkerInit(self.worker_init_fn),
         )
         iterator = super(CheckedLoader, loader).__iter__()
         self._iterator = loader._iterator  # with workers that persist

@@ -1,7 +1,9 @@
 """Small trainings that can be disturbed."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,13 +24,20 @@ IMAGES = 22  # 11 batches of two
 
 @HOOKS.register_module(force=True)
 class SignalAt(Hook):
-    """Sends this process a signal before an iteration."""
+    """Sends this process a signal before an iteration, and its workers, as schedulers do."""
 
-    def __init__(self, iteration: int, number: int = signal.SIGTERM) -> None:
-        self.iteration, self.number = iteration, number
+    def __init__(self, iteration: int, number: int = signal.SIGTERM, workers: bool = False) -> None:
+        self.iteration, self.number, self.workers = iteration, number, workers
 
     def before_train_iter(self, runner: object, *_: object, **__: object) -> None:
         if runner.iter == self.iteration:
+            if self.workers:
+                workers = multiprocessing.active_children()
+                assert len(workers) == 2  # for training and for validation
+                # By another process, as torch's workers end quietly where the training tells them.
+                pids = [str(worker.pid) for worker in workers]
+                subprocess.run(['kill', f'-{self.number}', *pids], check=True)
+                time.sleep(0.5)
             os.kill(os.getpid(), self.number)
 
 

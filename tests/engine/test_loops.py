@@ -86,6 +86,14 @@ def test_a_lost_worker_ends_the_run_which_can_be_resumed(run, tmp_path, undistur
     assert_same(state(tmp_path / 'cut/iter_33.pth'), undisturbed)
 
 
+def test_workers_outlive_a_signal_to_all_processes(run, tmp_path, undisturbed):
+    told = dict(type='SignalAt', iteration=14, workers=True)
+    changes = ('val_dataloader.num_workers=1', 'val_dataloader.persistent_workers=True')
+    assert run('cut', workers=1, hooks=[told], changes=changes) == 75
+    assert run('cut', '--resume') == 0
+    assert_same(state(tmp_path / 'cut/epoch_3.pth'), undisturbed)
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
 def test_told_to_stop_before_training_begins(run, tmp_path, monkeypatch, number):
     build = ImageClassifier.__init__
