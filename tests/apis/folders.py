@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmdwnet.apis.building import build_model
 
-DEMO = Path(__file__).parents[2] / 'configs' / 'demo'
+DEMO = Path(__file__).parents[1] / 'data' / 'digits'
 CONFIGS = {
     'classify': DEMO / 'dwnet_nano_digits.py',
     'detect': DEMO / 'cascade_mask_rcnn_dwnet_nano_digits.py',
