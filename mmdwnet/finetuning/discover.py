@@ -3,6 +3,7 @@
 import filecmp
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,17 +61,8 @@ def find_data(task: str, path: Path, share: float = 0.2, skip: bool = False) -> 
     _choose_splits(found, source)
     if task == 'classify':
         _keep_known_classes(found)
-    if 'val' not in found.splits:
-        train = found.splits['train']
-        if len(train) < 2:
-            raise UserError(f'there is only one image, {train[0].path}: give at least 2')
-        train, val = split_off(train, share, lambda sample: source.name(sample.path))
-        found.splits = {'train': train, 'val': val} | {
-            split: samples for split, samples in found.splits.items() if split == 'test'
-        }
-        found.notes.append(f'{len(val)} images are split off for validation, the same each time')
+    _split_off(found, source, share)
     _check_classes(found)
-    _note_duplicates(found)
     found.notes += source.notes
     found.left_out += [f'{count} {what}' for what, count in source.left_out.items()]
     found.left_out += source.faults[:_TOLD]
@@ -203,6 +195,30 @@ def _keep_known_classes(found: Found) -> None:
     found.classes = kept
 
 
+def _split_off(found: Found, source: Source, share: float) -> None:
+    """Split off validation data if there are none; note images that are in several splits."""
+    firsts = _find_firsts(one.path for samples in found.splits.values() for one in samples)
+    if 'val' not in found.splits:
+        # Images of the same content stay together.
+        train, val = split_off(
+            found.splits['train'], share, lambda sample: source.name(firsts[sample.path])
+        )
+        if not train:
+            raise UserError(f'there is only one image, {val[0].path}: give at least 2')
+        found.splits = {'train': train, 'val': val} | {
+            split: samples for split, samples in found.splits.items() if split == 'test'
+        }
+        found.notes.append(f'{len(val)} images are split off for validation, the same each time')
+    trained = {one.path for one in found.splits['train']}
+    for split in sorted(found.splits.keys() - {'train'}):
+        same = [one.path for one in found.splits[split] if firsts[one.path] in trained]
+        if same:
+            found.notes.append(
+                f'{len(same)} {split} image(s) are training images, too, so that scores come out '
+                f'too high: {same[0]} is {firsts[same[0]]}'
+            )
+
+
 def _check_classes(found: Found) -> None:
     counts = Counter(label for one in found.splits['train'] for label in labels_of(one))
     if set(counts) == {-1}:
@@ -214,27 +230,19 @@ def _check_classes(found: Found) -> None:
         found.notes.append(f'{counts[-1]} training image(s) show no object')
 
 
-def _note_duplicates(found: Found) -> None:
-    """Note images of validation and test that are training images, too, by their content."""
-    train: dict[tuple[int, bytes], Path] = {}
-    sizes = {
-        one.path.stat().st_size
-        for split, samples in found.splits.items()
-        for one in samples
-        if split != 'train'
-    }
-    for split, samples in found.splits.items():
-        same = []
-        for path in (one.path for one in samples if one.path.stat().st_size in sizes):
+def _find_firsts(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Return for each file the first one that has the same content."""
+    sizes = {path: path.stat().st_size for path in paths}
+    counts = Counter(sizes.values())
+    firsts: dict[tuple[int, bytes], Path] = {}
+    found = {}
+    for path, size in sizes.items():
+        end = b''
+        if counts[size] > 1:
             with path.open('rb') as file:
-                file.seek(-min(_END, path.stat().st_size), os.SEEK_END)
-                key = path.stat().st_size, file.read()
-            if split == 'train':
-                train.setdefault(key, path)
-            elif key in train and filecmp.cmp(path, train[key], shallow=False):
-                same.append((path, train[key]))
-        if same:
-            found.notes.append(
-                f'{len(same)} {split} image(s) are training images, too, so that scores come out '
-                f'too high: {same[0][0]} is {same[0][1]}'
-            )
+                file.seek(-min(_END, size), os.SEEK_END)
+                end = file.read()
+        first = firsts.setdefault((size, end), path)
+        same = path == first or filecmp.cmp(path, first, shallow=False)
+        found[path] = first if same else path
+    return found

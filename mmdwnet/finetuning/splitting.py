@@ -21,18 +21,21 @@ def split_off(
     """Split off a share of the images of each class, at least one of two.
 
     The rarest classes come first, as their images are part of the shares of others. Which images
-    are taken depends on their names alone.
+    are taken depends on their names alone; those of one name stay together.
 
     Args:
-        samples: All samples, at least two.
+        samples: All samples.
         share: The share of each class to split off, between 0 and 1.
-        name: Returns the name of a sample that is the same on each machine.
+        name: Returns the name of a sample, which is the same on each machine.
 
     Returns:
         The rest and those split off, in the order given.
     """
-    order = sorted(samples, key=lambda sample: sha256(name(sample).encode()).digest())
-    labels = [labels_of(sample) for sample in order]
+    found: dict[str, frozenset[int]] = {}
+    for sample in samples:
+        found[name(sample)] = found.get(name(sample), frozenset()) | labels_of(sample)
+    order = sorted(found, key=lambda one: sha256(one.encode()).digest())
+    labels = [found[one] for one in order]
     total = Counter(label for one in labels for label in one)
     holders: dict[int, list[int]] = {label: [] for label in total}
     for index, one in enumerate(labels):
@@ -49,7 +52,7 @@ def split_off(
             if index not in taken and all(total[one] - away[one] > 1 for one in labels[index]):
                 taken.add(index)
                 away.update(labels[index])
-    chosen = {name(order[index]) for index in taken or {0}}
+    chosen = {order[index] for index in taken or {0}}
     return (
         [sample for sample in samples if name(sample) not in chosen],
         [sample for sample in samples if name(sample) in chosen],

@@ -58,6 +58,19 @@ def test_the_same_image_in_train_and_val(tmp_path: Path) -> None:
     ]
 
 
+def test_copies_of_an_image_are_split_off_together(tmp_path: Path) -> None:
+    class_folders(tmp_path, cat=10, dog=10)
+    for path in list(tmp_path.rglob('*.jpg')):
+        shutil.copy(path, path.with_name(f'copy of {path.name}'))
+    found = find_data('classify', tmp_path)
+    contents = {
+        split: {one.path.read_bytes() for one in samples} for split, samples in found.splits.items()
+    }
+    assert {split: len(each) for split, each in contents.items()} == {'train': 16, 'val': 4}
+    assert not contents['train'] & contents['val']
+    assert sum(map(len, found.splits.values())) == 40
+
+
 def test_broken_images(tmp_path: Path) -> None:
     class_folders(tmp_path, cat=4, dog=4)
     truncated, empty, text = (tmp_path / f'cat/cat {number}.jpg' for number in range(3))
