@@ -24,7 +24,7 @@ def test_a_batch_costs_what_the_library_takes(
     rng = np.random.default_rng(0)
     files = [str(tmp_path / f'{number}.jpg') for number in range(32 if task == 'classify' else 8)]
     for file in files:
-        cv2.imwrite(file, rng.integers(0, 256, (160, 160, 3), dtype=np.uint8))
+        cv2.imwrite(file, rng.integers(0, 256, (224, 224, 3), dtype=np.uint8))
     model = mmdwnet.load(work_dir(task, constant=False))
     ways = {
         'library': lambda: model.inferencer(files, batch_size=8, return_datasamples=True),
