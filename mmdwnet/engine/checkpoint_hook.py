@@ -121,9 +121,9 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Fit what is to be resumed to this run's processes and batches."""
-        if not isinstance(runner.train_loop, Resumable) or 'place' not in checkpoint.get(
-            'meta', {}
-        ):
+        # The hook is called for weights to start from, too, which have no place in this training.
+        resumes = runner._resume and isinstance(runner.train_loop, Resumable)
+        if not resumes or 'place' not in checkpoint.get('meta', {}):
             return
         refit(checkpoint, runner)
         self._place, self._gradients = checkpoint['meta']['place'], checkpoint.get('gradients')

@@ -48,6 +48,17 @@ def test_resuming_nothing_starts_as_the_config_says(command, refusal, config, tm
     assert 'resumed' not in logs(tmp_path / 'elsewhere')
 
 
+def test_weights_of_a_training_with_other_batches_and_schedules_are_started_from(
+    command, config, tmp_path: Path
+):
+    assert command('train', config)[0] == 0
+    start = tmp_path / 'work' / 'epoch_1.pth'
+    changes = (f'load_from={start}', 'train_dataloader.batch_size=2', 'param_scheduler=None')
+    elsewhere = ('--work-dir', str(tmp_path / 'elsewhere'))
+    assert command('train', config, *elsewhere, changes=changes)[0] == 0
+    assert 'the checkpoint is from' not in logs(tmp_path / 'elsewhere')  # nothing is resumed
+
+
 def test_work_dir_is_named_after_the_config(config):
     assert training_config(parse_args([config])).work_dir == 'work_dirs/dwnet_nano_digits'
 
