@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.optim import build_optim_wrapper
@@ -92,7 +93,7 @@ def test_looks_as_formatted(task, tmp_path):
     settings = replace(SETTINGS, class_weight=[0.4] + [1.0] * 5, frozen_stages=2)
     cfg = written(task, tmp_path / 'out', found, settings, start)
     assert cfg.test_dataloader.dataset.ann_file != cfg.val_dataloader.dataset.ann_file
-    assert cfg.model.backbone.init_cfg.checkpoint == 'other.pth'
+    assert cfg.model.backbone.init_cfg[0].checkpoint == 'other.pth'
     assert list(cfg.metainfo.classes) == found.classes
     ruff = [sys.executable, '-m', 'ruff', 'format', '--isolated', '--check', '--line-length=100']
     ruff += ['--config', 'format.quote-style="single"', str(tmp_path / 'out/config.py')]
@@ -129,6 +130,22 @@ def test_there_are_no_weights_where_pixels_are_ignored(tmp_path):
     labels[0, 0] = 255
     cv2.imwrite(str(found.splits['train'][0].map), labels)
     assert class_weights(write_lists(found, tmp_path / 'out')['train']) is None
+
+
+def test_a_backbone_comes_from_another_task(tmp_path):
+    model = build_model(Config.fromfile(find_config('classify', NANO['classify'])))
+    torch.save(model.state_dict(), tmp_path / 'other.pth')
+    for task in NANO:
+        found = make(task, tmp_path / task)
+        start = Start('From another.', backbone=str(tmp_path / 'other.pth'))
+        cfg = written(task, tmp_path / f'{task}_out', found, start=start)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            started = build_model(cfg)
+            started.init_weights()
+        weights = started.backbone.state_dict()
+        same = [key for key in weights if f'backbone.{key}' in model.state_dict()]
+        assert len(same) > 50
+        assert all(weights[key].equal(model.state_dict()[f'backbone.{key}']) for key in same)
 
 
 def test_frozen_stages_do_not_change(tmp_path):
