@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from demo.digit_scenes import DigitSceneOptions, make_digit_scenes
+from mmdwnet.checkpoints.latest import find_best
 from mmdwnet.cli.checks import check_folder
-from mmdwnet.cli.finetune import best_checkpoint
 from mmdwnet.errors import UserError
 from mmdwnet.finetuning.models import NANO
 
@@ -56,7 +56,8 @@ def run_demo(options: DigitSceneOptions | None = None, *more: str) -> dict[str, 
         make_digit_scenes(DATA, options, log=lambda text: print(text, flush=True))
         classify, *dense = TASKS
         _finetune(classify, *more)
-        weights = ('--weights', best_checkpoint(classify.out))
+        best, _ = find_best(classify.out / 'run')
+        weights = ('--weights', str(best))
         # Side by side, as a second thread hardly helps models this small.
         with ThreadPoolExecutor() as pool:
             runs = [

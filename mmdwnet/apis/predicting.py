@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
-from mmdwnet.checkpoints.latest import find_latest
+from mmdwnet.checkpoints.latest import find_best
 from mmdwnet.errors import DataError, UserError
 
 from .building import read_config, skips_bad_data
@@ -81,10 +81,9 @@ def _find_trained(folder: Path, weights: str | Path | None) -> tuple[Config, str
     inner = Path(cfg.get('work_dir') or folder).resolve()
     # A folder may have been moved or copied, and the one that its config names be another's.
     for place in [folder, *([inner] if inner.is_relative_to(folder.resolve()) else [])]:
-        best = sorted(place.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
-        latest, told = (str(best[-1]), []) if best else find_latest(str(place))
-        if latest:
-            return cfg, latest
+        best, told = find_best(place)
+        if best:
+            return cfg, best
         passed += told
     why = f' ({passed[0]})' if passed else ''
     raise UserError(

@@ -1,4 +1,4 @@
-"""The newest whole checkpoint of a work dir."""
+"""The newest, or the best, whole checkpoint of a work dir."""
 
 from numbers import Integral
 from pathlib import Path
@@ -48,6 +48,19 @@ def find_latest(work_dir: str, since: float = 0) -> tuple[str | None, list[str]]
         if newest:
             return str(newest[1]), passed
     return None, passed
+
+
+def find_best(work_dir: str | Path) -> tuple[str | None, list[str]]:
+    """Find the newest of the checkpoints `best_*.pth`, or as `find_latest` if there are none.
+
+    Args:
+        work_dir: The folder of the training.
+
+    Returns:
+        As from `find_latest`.
+    """
+    best = sorted(Path(work_dir).glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
+    return (str(best[-1]), []) if best else find_latest(str(work_dir))
 
 
 def training_meta(path: str) -> dict | None:

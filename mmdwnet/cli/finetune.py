@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from mmdwnet.apis import hub
 from mmdwnet.apis.building import build_model
-from mmdwnet.checkpoints.latest import find_latest
+from mmdwnet.checkpoints.latest import find_best
 from mmdwnet.engine import ProgressBarHook, stopping
 from mmdwnet.errors import UserError
 from mmdwnet.finetuning.balance import class_weights
@@ -121,7 +121,7 @@ def _finetune(args: argparse.Namespace) -> dict[str, float | None]:
         record.done('training')
     outcomes = out / 'run/outcomes.json'
     if record.needs('test'):
-        checkpoint = best_checkpoint(out)
+        checkpoint = _best(out)
         print(f'testing {checkpoint}', flush=True)
         with _logged(out):
             args_of_test = test.parse_args([str(record.config), checkpoint])
@@ -167,20 +167,12 @@ def _write(record: Record, args: argparse.Namespace, found: Found) -> None:
     )
 
 
-def best_checkpoint(out: Path) -> str:
-    """Return the best checkpoint of a run, or the last one if none was the best.
-
-    Args:
-        out: The folder of the results.
-
-    Raises:
-        UserError: There is none.
-    """
-    best = sorted((out / 'run').glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
-    checkpoint = str(best[-1]) if best else find_latest(str(out / 'run'))[0]
-    if checkpoint is None:
+def _best(out: Path) -> str:
+    """Return the checkpoint to test."""
+    best, _ = find_best(out / 'run')
+    if best is None:
         raise UserError(f'{out / "run"} has no checkpoint to test: remove {out}, and begin anew')
-    return checkpoint
+    return best
 
 
 @contextmanager
@@ -204,7 +196,7 @@ def _print_end(task: str, config: Path, results: dict, report: Path) -> None:
     known = {METRICS[task], 'coco/segm_mAP'} & {key for key, value in results.items() if value}
     scores = ', '.join(f'{name} {results[name]:.4g}' for name in sorted(known))
     tools, out = hub.root() / 'tools', config.parent
-    test_command = _command(tools / 'test.py', config, best_checkpoint(out))
+    test_command = _command(tools / 'test.py', config, _best(out))
     print(
         f'\nvalidation: {scores or "the model finds nothing yet"}\n'
         f'report:     {report}\n'

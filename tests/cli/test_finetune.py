@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmdwnet.checkpoints.latest import find_best
 from mmdwnet.cli import finetune, test
 
 from ..finetuning.made import FOLDERS, class_folders
@@ -56,7 +57,7 @@ def test_everything_is_there(done):
 
 
 def test_the_test_command_gives_the_same_scores(done, capsys):
-    args = test.parse_args([str(done / 'config.py'), finetune.best_checkpoint(done)])
+    args = test.parse_args([str(done / 'config.py'), find_best(done / 'run')[0]])
     metrics = test.test(args)
     assert metrics == json.loads((done / 'results.json').read_text())
 
@@ -149,7 +150,7 @@ def run(script: str, *args: object, code: int = 0) -> str:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    checkpoint = finetune.best_checkpoint(out)
+    checkpoint = find_best(out / 'run')[0]
     return torch.load(checkpoint, weights_only=False)['state_dict']
 
 
@@ -169,7 +170,7 @@ def test_the_tools_run_the_config_unchanged(task, tmp_path):
     run(
         'test.py',
         alone / 'config.py',
-        finetune.best_checkpoint(alone),
+        find_best(alone / 'run')[0],
         '--work-dir',
         alone / 'results',
     )
