@@ -1,5 +1,5 @@
 # A nano DWNet that classifies handwritten digits, trained from scratch in two minutes.
-_base_ = ['../../../configs/_base_/models/classifier.py', '../_base_/runtimes/cls.py']
+_base_ = ['../../../configs/_base_/models/classifier.py', '../../../configs/_base_/runtimes/cls.py']
 
 model = dict(
     data_preprocessor=dict(num_classes=10),
