@@ -16,6 +16,7 @@ _REGISTERS = {} if torch.version.hip else {'maxnreg': 255}
 # Of a register tile of the kernels per position: 16 bytes of each thread.
 _TILE_BYTES = 4096
 _LARGE_KERNELS_TILE = 512  # elements, as their loops take many registers
+_ROW, _PART_OF_ROW = 7, 3  # taps that are loaded at once: a row, if it is not longer, or a part
 _OPTIONS = {'num_warps': 8} | _REGISTERS
 # Of the other kernels: more elements per thread would not fit into its registers.
 _STRIP = 8
@@ -165,7 +166,8 @@ def _per_position(
     block_g = min(triton.next_power_of_2(groups), max(1, tile // positions // block_m))
     strides = {f'stride_{dim}': s for dim, s in zip('ngijhw', weight.stride(), strict=True)}
     constants = dict(C=c, G=groups, K=k, ACC=_accumulator(x), POSITIONS=positions)
-    constants |= dict(BLOCK_G=block_g, BLOCK_M=block_m, PARTS=parts) | flags
+    unroll = k if k <= _ROW else _PART_OF_ROW
+    constants |= dict(BLOCK_G=block_g, BLOCK_M=block_m, PARTS=parts, UNROLL=unroll) | flags
     grid = triton.cdiv(n * h * w, positions), triton.cdiv(groups, block_g)
     return Launch(kernel, grid, arguments | dict(N=n, H=h, W=w, **strides), constants, _OPTIONS)
 

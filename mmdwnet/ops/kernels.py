@@ -175,6 +175,7 @@ def product_per_position(
     BLOCK_G: tl.constexpr,
     BLOCK_M: tl.constexpr,
     PARTS: tl.constexpr,
+    UNROLL: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Filter x: `out[h, w] = sum over i, j of x[h + i - K // 2, w + j - K // 2] * weight`.
@@ -197,7 +198,7 @@ def product_per_position(
     in_map = image < N
     acc = (tl.zeros((POSITIONS, BLOCK_G, BLOCK_M), ACC),) * PARTS
     for i in range(K):
-        for j in tl.range(0, K, loop_unroll_factor=7):
+        for j in tl.range(0, K, loop_unroll_factor=UNROLL):
             down = i - K // 2
             right = j - K // 2
             tap = weight + (i * stride_i + j * stride_j)
@@ -248,6 +249,7 @@ def weight_grad_per_position(
     BLOCK_G: tl.constexpr,
     BLOCK_M: tl.constexpr,
     PARTS: tl.constexpr,
+    UNROLL: tl.constexpr,
     ACC: tl.constexpr,
 ):
     """Sum `grad[h, w] * x[h + i - K // 2, w + j - K // 2]` over the channels of each group.
@@ -273,7 +275,7 @@ def weight_grad_per_position(
     position = image * stride_n + h.to(tl.int64) * stride_h + w * stride_w
     out += position[:, None] + (g * stride_g)[None, :]
     for i in range(K):
-        for j in tl.range(0, K, loop_unroll_factor=7):
+        for j in tl.range(0, K, loop_unroll_factor=UNROLL):
             down = i - K // 2
             right = j - K // 2
             inside = (h + down >= 0) & (h + down < H) & (w + right >= 0) & (w + right < W)
