@@ -56,6 +56,7 @@ def test_segmentor_knows_the_names_of_the_classes(demo):
     assert config.metainfo.palette == PALETTE
 
 
+@pytest.mark.slow
 def test_second_run_trains_nothing(demo, monkeypatch, capsys):
     monkeypatch.chdir(demo)
     before = json.loads((demo / 'work_dirs/demo/results.json').read_text())
