@@ -28,17 +28,21 @@ class SignalAt(Hook):
 
     def __init__(self, iteration: int, number: int = signal.SIGTERM, workers: bool = False) -> None:
         self.iteration, self.number, self.workers = iteration, number, workers
+        self.others = _children()  # of earlier runs
 
     def before_train_iter(self, runner: object, *_: object, **__: object) -> None:
         if runner.iter == self.iteration:
             if self.workers:
-                workers = multiprocessing.active_children()
-                assert len(workers) >= 2  # for training and for validation, and of earlier runs
+                pids = _children() - self.others
+                assert len(pids) == 2  # for training and for validation
                 # By another process, as torch's workers end quietly where the training tells them.
-                pids = [str(worker.pid) for worker in workers]
                 subprocess.run(['kill', f'-{self.number}', *pids], check=True)
                 time.sleep(0.5)
             os.kill(os.getpid(), self.number)
+
+
+def _children() -> set[str]:
+    return {str(child.pid) for child in multiprocessing.active_children()}
 
 
 @TRANSFORMS.register_module(force=True)
