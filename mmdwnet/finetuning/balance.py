@@ -4,10 +4,11 @@ import numpy as np
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
+from .formats.label_maps import IGNORED
+
 _DOMINANT = 0.75  # share of the pixels
 _WEIGHT = 0.4
 _MOST_MAPS = 2000  # that are read; more data need no weights
-_IGNORED = 255
 
 
 def class_weights(dataset: dict) -> list[float] | None:
@@ -26,7 +27,7 @@ def class_weights(dataset: dict) -> list[float] | None:
     for sample in samples:
         with Image.open(sample['seg_map_path']) as labels:
             counts += np.bincount(np.asarray(labels).ravel(), minlength=256)
-    if counts[_IGNORED] or counts.max() < _DOMINANT * counts.sum():
+    if counts[IGNORED] or counts.max() < _DOMINANT * counts.sum():
         return None
     weights = [1.0] * len(dataset['metainfo']['classes'])
     weights[counts.argmax()] = _WEIGHT
