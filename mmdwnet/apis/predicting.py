@@ -31,7 +31,7 @@ def load(
 ) -> 'Predictor':
     """Load a trained classifier, detector or segmentor.
 
-    The config of a folder is a program, which is executed: load only folders whose config you
+    A config is a Python program, and loading a folder runs its config: load only folders that you
     trust. Checkpoints are read as data.
 
     Args:

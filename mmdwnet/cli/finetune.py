@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from mmdwnet.apis import hub
-from mmdwnet.apis.building import build_model
 from mmdwnet.checkpoints.latest import find_best
 from mmdwnet.engine import ProgressBarHook, stopping
 from mmdwnet.errors import UserError
@@ -147,9 +147,7 @@ def _write(record: Record, args: argparse.Namespace, found: Found) -> None:
         cfg = Config.fromfile(path)
     why = '' if args.model else f', as there is {"no" if nano else "a"} GPU'
     print(f'{name}{why}. {start.told}{f" ({start.reason})" if start.reason else ""}')
-    cfg.model.backbone.init_cfg = None  # it is built for its size alone
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        backbone: Any = build_model(cfg).backbone
+    backbone = MODELS.build({**cfg.model.backbone, 'init_cfg': None})  # for its size alone
     settings = choose(
         found, backbone, nano, start.pretrained, args.size, args.batch_size, args.epochs
     )

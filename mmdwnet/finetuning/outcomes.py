@@ -29,7 +29,7 @@ class Outcomes(BaseMetric):
     Args:
         out_file: The file, which ends in .json.
         worst: How many of the worst predictions to keep.
-        others: How many to draw from all by lot, the same ones each time.
+        others: How many to choose at random from all, the same ones each time.
     """
 
     default_prefix = 'outcomes'
