@@ -25,7 +25,7 @@ def write_imagenet(root: Path, options: DigitSceneOptions, split: str) -> int:
     for label in range(len(CLASSES)):
         (folder / str(label)).mkdir(parents=True)
     repeats = options.cls_train_per_digit if split == 'train' else options.cls_val_per_digit
-    digits = split_digits(options.seed)[split]
+    digits = split_digits(options.seed)[split][:: options.cls_every]
     for digit in digits.tolist():
         for repeat in range(repeats):
             data = jpeg(single_digit(options, split, digit, repeat))

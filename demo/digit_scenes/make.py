@@ -8,8 +8,8 @@ from ..making import make_once
 from .layouts import write_imagenet, write_scenes
 from .options import DigitSceneOptions
 
-# Raised whenever the same options give different pictures than before.
-_VERSION = 1
+# Raised whenever the same options give other files than before.
+_VERSION = 2
 
 
 def make_digit_scenes(

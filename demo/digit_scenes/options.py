@@ -29,6 +29,7 @@ class DigitSceneOptions:
     Attributes:
         seed: Seed of the split and of every image.
         cls_size: Side of a classification image.
+        cls_every: 1 to draw all digits for classification, 2 for every second one, and so on.
         cls_train_per_digit: Classification images per training digit.
         cls_val_per_digit: Classification images per validation digit.
         scene_size: Side of a scene.
@@ -41,10 +42,11 @@ class DigitSceneOptions:
 
     seed: int = 0
     cls_size: int = 64
+    cls_every: int = 1
     cls_train_per_digit: int = 8
     cls_val_per_digit: int = 2
     scene_size: int = 160
-    train_scenes: int = 2000
+    train_scenes: int = 1500
     val_scenes: int = 100
     max_digits: int = 3
     min_digit_size: int = 44

@@ -24,7 +24,7 @@ def lighten(config: Config) -> None:
         config.model.test_cfg.rpn.max_per_img = 100
         stages = config.model.train_cfg.rcnn
         for stage in stages if isinstance(stages, list) else [stages]:
-            stage.sampler.num = 32
+            stage.sampler.num = 8
 
 
 def has_masks(config: Config) -> bool:

@@ -14,6 +14,7 @@ from mmdwnet.errors import UserError
 CHECKOUT = Path(__file__).parents[2]
 OPTIONS = DigitSceneOptions(
     cls_size=32,
+    cls_every=10,
     cls_train_per_digit=1,
     cls_val_per_digit=1,
     scene_size=96,

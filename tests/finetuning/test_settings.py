@@ -22,11 +22,11 @@ def found(task: str, train: int, size=(64, 64), val: int = 1, box: float = 40.0)
 def test_the_demos_data_get_the_demos_settings():
     chosen = {
         'classify': choose(found('classify', 11496), nano(), True, False),
-        'detect': choose(found('detect', 2000, (160, 160)), nano(), True, True),
-        'segment': choose(found('segment', 2000, (160, 160)), nano(), True, True),
+        'detect': choose(found('detect', 1500, (160, 160)), nano(), True, True),
+        'segment': choose(found('segment', 1500, (160, 160)), nano(), True, True),
     }
     sizes = {task: (one.size, one.batch_size, one.epochs) for task, one in chosen.items()}
-    assert sizes == {'classify': (64, 32, 4), 'detect': (160, 4, 1), 'segment': (160, 8, 4)}
+    assert sizes == {'classify': (64, 32, 4), 'detect': (160, 4, 1), 'segment': (160, 8, 5)}
     assert all(one.frozen_stages == -1 for one in chosen.values())
 
 

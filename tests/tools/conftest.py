@@ -17,6 +17,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Few and small digit scenes; five scenes to test on, which two processes cannot share out."""
     options = DigitSceneOptions(
         cls_size=32,
+        cls_every=10,
         cls_train_per_digit=1,
         cls_val_per_digit=1,
         scene_size=96,

@@ -9,6 +9,7 @@ from demo.digit_scenes import DigitSceneOptions, make_digit_scenes
 def options():
     return DigitSceneOptions(
         cls_size=32,
+        cls_every=10,
         cls_train_per_digit=1,
         cls_val_per_digit=2,
         scene_size=96,

@@ -17,7 +17,12 @@ REPO = Path(__file__).parents[3]
 @pytest.fixture
 def few():
     return DigitSceneOptions(
-        cls_size=16, cls_train_per_digit=1, cls_val_per_digit=1, train_scenes=2, val_scenes=2
+        cls_size=16,
+        cls_every=10,
+        cls_train_per_digit=1,
+        cls_val_per_digit=1,
+        train_scenes=2,
+        val_scenes=2,
     )
 
 
@@ -98,7 +103,7 @@ def _run(*args, cwd=None):
 
 
 def test_the_command_makes_a_set_in_the_current_folder(tmp_path):
-    counts = ['--cls-train-per-digit=1', '--cls-val-per-digit=1']
+    counts = ['--cls-every=10', '--cls-train-per-digit=1', '--cls-val-per-digit=1']
     counts += ['--cls-size=16', '--train-scenes=2', '--val-scenes=1']
     done = _run('digits', *counts, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
