@@ -180,12 +180,7 @@ class SwinDesign(nn.Module):
         Raises:
             UserError: `x` has a different shape.
         """
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(
-                f'{type(self).__name__} got an input of shape {tuple(x.shape)}, but takes images '
-                f'as (N, {self.in_channels}, H, W): give a batch of {self.in_channels}-channel '
-                'images, or set in_channels'
-            )
+        check_images(x, type(self).__name__, self.in_channels)
         x = self.patch_embed(x)
         outs = []
         for i, layer in enumerate(self.layers):
@@ -199,6 +194,15 @@ class SwinDesign(nn.Module):
             if layer.downsample is not None:
                 x = layer.downsample(x)
         return tuple(outs)
+
+
+def check_images(x: Tensor, owner: str, channels: int) -> None:
+    """Raise a UserError unless `x` is a batch of images with this many channels."""
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise UserError(
+            f'{owner} got an input of shape {tuple(x.shape)}, but takes images as (N, {channels}, '
+            f'H, W): give a batch of {channels}-channel images, or set in_channels'
+        )
 
 
 def drop_path_layer(rate: float) -> nn.Module:

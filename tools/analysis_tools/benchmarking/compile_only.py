@@ -105,7 +105,10 @@ def figures(launch: Launch, size: Size, dtype: torch.dtype, capability: int) -> 
 
 
 def main_loop(code: str) -> tuple[int, int]:
-    """Return how many instructions and multiply-adds the loop with most multiply-adds has."""
+    """Return how many instructions and multiply-adds the loop with most multiply-adds has.
+
+    If there is no loop, as all of them are unrolled, count the whole kernel.
+    """
     lines = [(int(at, 16), op, rest) for at, op, rest in _INSTRUCTION.findall(code)]
     loops = []
     for end, op, rest in lines:
@@ -113,6 +116,8 @@ def main_loop(code: str) -> tuple[int, int]:
         if op == 'BRA' and target and int(target[1], 16) < end:
             body = [op for at, op, _ in lines if int(target[1], 16) <= at <= end]
             loops.append((sum(_multiplied(op) for op in body), len(body)))
+    if not loops:
+        loops.append((sum(_multiplied(op) for _, op, _ in lines), len(lines)))
     multiplied, instructions = max(loops)
     return instructions, multiplied
 
