@@ -72,7 +72,14 @@ def test_takes_a_training_and_a_test_step(name):
             check_result(config, result)
 
 
-@pytest.mark.parametrize('name', [CLASSIFIER, DETECTOR, *UPSTREAM])
+@pytest.mark.parametrize(
+    'name',
+    [
+        # On processors without instructions for bfloat16, the others take half a minute each.
+        pytest.param(name, marks=pytest.mark.slow if name in (DINO, MASK2FORMER) else ())
+        for name in (CLASSIFIER, DETECTOR, *UPSTREAM)
+    ],
+)
 def test_takes_a_training_step_in_bfloat16(name):
     torch.manual_seed(0)
     with opened(name) as config:

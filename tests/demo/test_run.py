@@ -69,6 +69,7 @@ def test_second_run_trains_nothing(demo, monkeypatch, capsys):
     assert before == {key: after[key] for key in before}
 
 
+@pytest.mark.slow
 def test_failing_command_is_named_after_what_it_said(demo, monkeypatch, capfd):
     monkeypatch.chdir(demo)
     with pytest.raises(UserError, match=r'finetune.py classify data/digit_scenes/imagenet .*fail'):

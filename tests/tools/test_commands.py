@@ -108,7 +108,7 @@ def same(one: object, two: object) -> None:
 @pytest.mark.parametrize(
     'name',
     [
-        pytest.param(name, marks=() if name.startswith('cascade') else pytest.mark.slow)
+        pytest.param(name, marks=() if name == CLASSIFIER.stem else pytest.mark.slow)
         for name in DATA
     ],
 )
@@ -152,8 +152,7 @@ esac
 """
 
 
-@pytest.mark.parametrize('name', ['dist_train.sh', 'dist_test.sh'])
-@pytest.mark.parametrize('given', ['', '3'])
+@pytest.mark.parametrize(('name', 'given'), [('dist_train.sh', ''), ('dist_test.sh', '3')])
 def test_processes_without_gpus_share_the_cores(script, tmp_path: Path, name, given):
     python = tmp_path / 'python'
     python.write_text(PYTHON.format(python=sys.executable))
@@ -232,6 +231,7 @@ def test_slurm_trains(slurm, digits: Path, tmp_path: Path):
     assert '--check' in asked and not (tmp_path / 'there').exists()
 
 
+@pytest.mark.slow
 def test_slurm_trains_into_the_configs_work_dir(slurm, digits: Path):
     changes = on_data(CLASSIFIER.stem, digits)
     asked = slurm('slurm_train.sh', 'part', 'job', CLASSIFIER, *changes, PY_ARGS='--check')
@@ -239,12 +239,13 @@ def test_slurm_trains_into_the_configs_work_dir(slurm, digits: Path):
     assert asked[-len(changes) - 3 : -3] == changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
         ('train_dataloader.dataset.data_root=nowhere', 'nowhere does not exist'),  # found by one
         # Found by each.
-        pytest.param('model.backbone.arch=giant', "'giant'", marks=pytest.mark.slow),
+        ('model.backbone.arch=giant', "'giant'"),
     ],
 )
 def test_slurm_tasks_tell_bad_input_once(slurm, digits: Path, tmp_path: Path, change, said):

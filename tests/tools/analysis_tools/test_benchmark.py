@@ -80,6 +80,7 @@ def test_compiled_inference(run, tmp_path: Path) -> None:
     assert (row['variant'], row['dtype']) == ('compiled+fused', 'bfloat16')
 
 
+@pytest.mark.slow
 def test_several_processes_add_up(tmp_path: Path) -> None:
     file = tmp_path / 'figures.json'
     tool = ROOT / 'tools' / 'analysis_tools' / 'benchmark.py'
