@@ -40,7 +40,12 @@ assert 'registry' in inspect.getsource(mmengine)  # its loader is its own
 
 
 @pytest.mark.parametrize(
-    'imports', ['import mmdwnet', 'import mmengine, mmdwnet', 'import mmdwnet.ops']
+    'imports',
+    [
+        'import mmdwnet',
+        'import mmengine, mmdwnet',
+        pytest.param('import mmdwnet.ops', marks=pytest.mark.slow),
+    ],
 )
 def test_classes_are_there_whatever_comes_first(imports: str) -> None:
     assert run(imports + BUILD).splitlines()[0] == 'mmdwnet.backbones'

@@ -25,10 +25,14 @@ from .models import golden
 from .models.test_golden import CLASSIFIERS, SWIN_MLPS
 
 ROOT = Path(__file__).parents[1]
-SMALL = ('dwnet_nano', 'dwnet_tiny', 'dynamic_dwnet_tiny', 'i_dynamic_dwnet_tiny')
+FAST = ('dwnet_nano', 'i_dynamic_dwnet_tiny', 'swin_mlp_tiny_c24')
 NAMES = [
-    pytest.param(name, marks=() if name in (*SMALL, 'swin_mlp_tiny_c24') else pytest.mark.slow)
+    pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
     for name in mmdwnet.timm.__all__
+]
+AUTHORS = [
+    pytest.param(name, marks=() if name.endswith('tiny') else pytest.mark.slow)
+    for name in CLASSIFIERS + SWIN_MLPS
 ]
 
 
@@ -159,10 +163,9 @@ def test_maps_of_smaller_strides_have_the_usual_ones_between_others(stride):
     assert odd.shape[-2:] == {16: (4, 5), 8: (7, 10)}[stride]
 
 
-@pytest.mark.parametrize('name', SMALL[:1])
-def test_checkpointing_changes_memory_alone(name):
+def test_checkpointing_changes_memory_alone():
     torch.manual_seed(0)
-    model = timm.create_model(name).train()
+    model = timm.create_model('dwnet_nano').train()
     x, results = images(2, 3, 64, 64), []
     for enable in (False, True):
         model.set_grad_checkpointing(enable)
@@ -192,11 +195,9 @@ def test_layers_are_grouped_as_for_openmmlab():
     assert groups == depths
 
 
-@pytest.mark.parametrize('name', CLASSIFIERS + SWIN_MLPS)
+@pytest.mark.parametrize('name', AUTHORS)
 @torch.no_grad()
 def test_the_authors_files_give_the_authors_numbers(name, tmp_path):
-    if name.split('_')[-1] == 'base' and not name.startswith('cls_dwnet'):
-        pytest.skip('as large as the others together; its keys are compared in test_golden.py')
     expected = golden.load(name)
     path = authors_file(tmp_path / 'authors.pth', expected.state_dict)
     model = timm.create_model(name.removeprefix('cls_'), checkpoint_path=str(path)).eval()
@@ -241,7 +242,13 @@ def test_torch_hub():
     assert model(images(1, 3, 64, 64)).shape == (1, 3)
 
 
-@pytest.mark.parametrize('name', ['dwnet_nano', 'i_dynamic_dwnet_tiny', 'swin_mlp_tiny_c24'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=() if name == 'dwnet_nano' else pytest.mark.slow)
+        for name in mmdwnet.timm.__all__
+    ],
+)
 @torch.no_grad()
 def test_compiles_and_exports_as_one_graph(name, compiler):
     model = timm.create_model(name).eval()

@@ -17,15 +17,9 @@ from .trained import assert_close, bns, trained
 NANO = Path(__file__).parents[1] / 'data' / 'digits' / 'dwnet_nano_digits.py'
 
 
+@pytest.mark.slow  # up to five minutes where the compiler has cached nothing
 @pytest.mark.usefixtures('cpp_compiler')
-@pytest.mark.parametrize(
-    ('mixer', 'stages'),
-    [
-        ('static', (0,)),
-        # Takes five minutes where the compiler has cached nothing.
-        pytest.param('inhomogeneous', (0, 1, 2, 3), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(('mixer', 'stages'), [('static', (0,)), ('inhomogeneous', (0, 1, 2, 3))])
 @torch.no_grad()
 def test_all_sizes_at_once(mixer, stages):
     backbone = trained(nano(mixer, out_indices=stages, pad_to_window=True))

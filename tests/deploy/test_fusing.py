@@ -39,7 +39,13 @@ def test_backbone_is_the_same_without_bns(mixer, options):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('name', CLASSIFIERS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.endswith('base') else ())
+        for name in CLASSIFIERS
+    ],
+)
 def test_classifiers_are_the_same(name):
     model = build_model(get_config(name))
     model.init_weights()

@@ -88,6 +88,7 @@ def test_without_a_use_nothing_is_said(tmp_path: Path) -> None:
     assert run('import mmdwnet, mmcv', tmp_path) == ''
 
 
+@pytest.mark.slow
 def test_only_one_of_several_ranks_speaks(tmp_path: Path) -> None:
     assert STAND_IN not in run('import mmdwnet' + CALL, tmp_path, RANK='1')
 

@@ -212,6 +212,7 @@ def slurm(script, tmp_path: Path, monkeypatch) -> Callable[..., list[str]]:
     return run
 
 
+@pytest.mark.slow
 def test_slurm_tests(slurm, digits: Path, checkpoint, tmp_path: Path):
     name = CLASSIFIER.stem
     args = (CLASSIFIER, checkpoint(name), '--work-dir', 'work', *on_data(name, digits))

@@ -78,6 +78,7 @@ def hook(kind: str, tmp_path: Path, rank: int = 1) -> str:
     return f'custom_hooks = [{hook}]\n'
 
 
+@pytest.mark.slow
 def test_a_group_that_loses_a_process_is_restarted(train, whole, tmp_path: Path):
     train(tmp_path / 'cut', text=hook('dies', tmp_path))
     assert (tmp_path / 'mark').exists()

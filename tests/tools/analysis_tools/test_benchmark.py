@@ -72,6 +72,7 @@ def test_bytes_of_a_training_step(run, tmp_path: Path) -> None:
     assert half < full
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('cpp_compiler')
 def test_compiled_inference(run, tmp_path: Path) -> None:
     file = tmp_path / 'figures.json'
