@@ -29,6 +29,8 @@ def at_once() -> Iterator[None]:
 
     Raises:
         Stopped: One of them came, and no `StopRequest` was waiting for it.
+        KeyboardInterrupt: Ctrl-C, likewise. Both also where a library has caught every exception
+            and raised its own, as mmengine does while it formats a config.
     """
 
     def stop(*_: object) -> None:
@@ -37,6 +39,13 @@ def at_once() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt | Stopped):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
