@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from timm.layers import create_classifier
 from timm.models import (
     build_model_with_cfg,
+    clean_state_dict,
     generate_default_cfgs,
     register_model,
     register_notrace_function,
@@ -148,7 +149,7 @@ class Classifier(SwinDesign):
             The maps, (N, C, H, W) each; unless `intermediates_only`, after `forward_features(x)`.
 
         Raises:
-            UserError: Another format is asked for.
+            UserError: Another format is asked for, or `x` has a different shape.
         """
         if output_fmt != 'NCHW':
             raise UserError(f"output_fmt={output_fmt!r}: maps are (N, C, H, W), give 'NCHW'")
@@ -315,8 +316,8 @@ def _register(name: str) -> None:
 
 
 def _weights(checkpoint: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights in a released file, which has more."""
-    return checkpoint.get('model', checkpoint)
+    """Return the weights in a released file, which has more, and may come from several GPUs."""
+    return clean_state_dict(checkpoint.get('model', checkpoint))
 
 
 for _name in _MODELS:

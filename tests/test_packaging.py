@@ -115,6 +115,7 @@ for name in mmdwnet.list_models():
     assert all(Path(config).is_relative_to(installed) for config in configs)
 
 
+@pytest.mark.slow
 def test_trained_models_predict_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     for task in CONFIGS:
         make_work_dir(tmp_path, task)

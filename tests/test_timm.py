@@ -207,11 +207,12 @@ def test_the_authors_files_give_the_authors_numbers(name, tmp_path):
 
 @pytest.fixture
 def released(tmp_path) -> dict:
-    """What makes timm take a file of dwnet_tiny for the release, which cannot be downloaded."""
+    """What makes timm take a file here for the release of dwnet_tiny, and fetch it."""
     torch.manual_seed(0)
     weights = timm.create_model('dwnet_tiny').state_dict()
     path = authors_file(tmp_path / 'dwnet_tiny_224.pth', weights)
-    return dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(path)))
+    overlay = dict(url=path.as_uri())
+    return dict(pretrained=True, pretrained_cfg_overlay=overlay, cache_dir=tmp_path / 'cache')
 
 
 def test_released_weights_fit_other_tasks(released):

@@ -76,7 +76,7 @@ def test_takes_a_training_and_a_test_step(name):
     'name',
     [
         # On processors without instructions for bfloat16, the others take half a minute each.
-        pytest.param(name, marks=pytest.mark.slow if name in (DINO, MASK2FORMER) else ())
+        pytest.param(name, marks=() if name in (CLASSIFIER, RTMDET_INS) else pytest.mark.slow)
         for name in (CLASSIFIER, DETECTOR, *UPSTREAM)
     ],
 )

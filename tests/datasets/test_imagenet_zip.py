@@ -76,6 +76,7 @@ def test_batches_are_those_of_the_folder_tree(imagenet: Path, kind: str, workers
     assert contents(archive) == contents(folders)
 
 
+@pytest.mark.slow
 def test_spawned_workers_share_the_cache(imagenet: Path, archives: Path):
     spawned = loader(
         'imagenet_zip',

@@ -32,6 +32,7 @@ def test_all_sizes_at_once(mixer, stages):
     assert bns(backbone)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('cpp_compiler')
 @torch.no_grad()
 def test_backbone_has_a_dtype_of_its_own():

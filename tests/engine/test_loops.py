@@ -71,7 +71,11 @@ def test_another_batch_size_takes_what_the_epoch_has_left(run, tmp_path, auto):
 
 
 @pytest.mark.parametrize(
-    ('kind', 'said'), [('dies', 'killed by signal'), ('hangs', 'timed out after 2 seconds')]
+    ('kind', 'said'),
+    [
+        ('dies', 'killed by signal'),
+        pytest.param('hangs', 'timed out after 2 seconds', marks=pytest.mark.slow),
+    ],
 )
 def test_a_lost_worker_ends_the_run_which_can_be_resumed(run, tmp_path, undisturbed, kind, said):
     lose = dict(type='LoseWorker', kind=kind, index=20, mark=str(tmp_path / 'mark'))

@@ -147,7 +147,7 @@ def test_compiled_networks_train_alike(kind, with_cp):
 
 
 @pytest.mark.usefixtures('cpp_compiler')
-@pytest.mark.parametrize('with_cp', [True, 'selective'])
+@pytest.mark.parametrize('with_cp', [pytest.param(True, marks=pytest.mark.slow), 'selective'])
 def test_compiled_chains_train_alike(with_cp):
     stored = Chain(NORMS['BN'](), with_cp=False)
     recomputed = copy.deepcopy(stored)

@@ -105,13 +105,8 @@ def same(one: object, two: object) -> None:
         assert one == two
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param(name, marks=() if name == CLASSIFIER.stem else pytest.mark.slow)
-        for name in DATA
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', DATA)
 def test_two_processes_test_as_one(script, digits: Path, checkpoint, tmp_path: Path, name):
     config, weights = DEMO / f'{name}.py', checkpoint(name)
     # One image at a time, as batches of other sizes round differently; an odd number of images.
