@@ -133,7 +133,8 @@ class FusedBranch(nn.Module):
         """Mix positions and channels: (N, C, H, W) to (N, C, H, W)."""
         h, w = x.shape[-2:]
         x = self.conv0(pad_to_multiple(x, self.multiple)).relu_()
-        return self.conv2(self.relu(self.bn(self.conv(x))))[..., :h, :w]
+        x = self.conv2(self.relu(self.bn(self.conv(x))))
+        return x if self.multiple == 1 else x[..., :h, :w]
 
 
 class ChannelAffine(nn.Module):

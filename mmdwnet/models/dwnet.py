@@ -64,7 +64,8 @@ class MixingBranch(nn.Module):
         x = self.conv0(pad_to_multiple(x, self.multiple))
         x = chain((self.bn0, self.relu), self.conv, x, self.recompute)
         x = chain((self.bn, self.relu), self.conv2, x, self.recompute)
-        return self.bn2(x)[..., :h, :w]
+        x = self.bn2(x)
+        return x if self.multiple == 1 else x[..., :h, :w]
 
 
 class DWBlock(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -27,8 +28,13 @@ def missing(size: int, multiple: int) -> int:
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Zero-pad (N, C, H, W) at the bottom and right until `multiple` divides H and W."""
+    if multiple == 1:
+        return x
     pad_h, pad_w = (missing(size, multiple) for size in x.shape[-2:])
-    return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+    # A graph of ONNX may be for other sizes than the one that it is traced with.
+    if torch.onnx.is_in_onnx_export() or pad_h or pad_w:
+        return F.pad(x, (0, pad_w, 0, pad_h))
+    return x
 
 
 class LayerNorm2d(nn.LayerNorm):

@@ -8,6 +8,7 @@ its weights load unchanged.
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ class SpatialMLP(nn.Conv1d):
         n, h, w, c = x.shape
         heads, k, offset = self.groups, self.window_size, self.offset
         bottom, right = (missing(offset + size, k) for size in (h, w))
-        if offset or bottom or right:
+        if torch.onnx.is_in_onnx_export() or offset or bottom or right:  # as in pad_to_multiple
             x = F.pad(x, (0, 0, offset, right, offset, bottom))
         rows, columns = x.shape[1] // k, x.shape[2] // k
 
