@@ -2,9 +2,7 @@
 
 import argparse
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +15,7 @@ from mmdwnet.errors import UserError
 
 from .checks import check_file
 from .command import add_traceback, run_command
+from .writing import aside
 
 _ENDINGS = ('.pth', '.safetensors')
 
@@ -76,20 +75,13 @@ def _check_destination(src: str, dst: str) -> None:
 
 
 def _write(weights: dict[str, Tensor], checkpoint: dict, path: str) -> None:
-    """Write the checkpoint (as .safetensors: its weights) aside, and move it when complete."""
-    dst = Path(path)
+    """Write the checkpoint, or, as .safetensors, its weights."""
     try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f'{dst.name}.', dir=dst.parent) as aside:
-            whole = Path(aside) / dst.name
-            whole.touch()
-            permissions = whole.stat().st_mode
-            if dst.suffix == '.pth':
+        with aside(path) as whole:
+            if whole.suffix == '.pth':
                 torch.save(checkpoint, whole)
             else:
                 save_file(weights, whole, metadata=dict(format='pt'))
-            whole.chmod(permissions)  # safetensors lets only the owner read
-            whole.replace(dst)
-    except (OSError, RuntimeError, SafetensorError) as error:  # such as of a full disk
+    except (RuntimeError, SafetensorError) as error:  # such as of a full disk
         reason = str(error).partition('\n')[0]
-        raise UserError(f'{dst} cannot be written: {reason}; choose another') from error
+        raise UserError(f'{path} cannot be written: {reason}; choose another') from error

@@ -3,6 +3,8 @@
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from mmdwnet.errors import UserError
 
 from .checks import check_data, check_file, datasets
 from .command import add_cfg_options, read_config, require, run_command
+from .writing import aside
 
 _COMPARED = 8  # test images
 
@@ -80,21 +83,22 @@ def export(args: argparse.Namespace, runtime: Any) -> None:
         shape = (args.shape[0], args.shape[1]) if args.shape else common_shape(steps)
         steps = at_shape(steps, shape, graph.inputs.color)
     about = dict(steps=steps, **graph.describe(model.dataset_meta))
-    write(graph, args.out, shape, about)
-    run = _program(args.out) if args.out.endswith('.pt2') else runtime.Model(args.out).run
-    for source in images:
-        image = Image.fromarray(source.read()[..., ::-1].copy())
-        array = runtime.prepare(image, about)[0]
-        outputs = run(array)
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            expected = predict(model, graph, torch.from_numpy(array))
-        if 'masks' in outputs:
-            # Pasted where the boxes are in the array, as the model's are.
-            size = (array.shape[3], array.shape[2])
-            at_once = Image.new('RGB', size), outputs, (1.0, 1.0), about, -1.0
-            outputs['masks'] = runtime.Result(*at_once).masks()
-        print(f'{source.path}: {compare(expected, outputs, str(source.path))}')
-    print(f'{args.out} agrees with torch')
+    with aside(args.out) as path:
+        write(graph, path, shape, about)
+        run = _program(path) if path.suffix == '.pt2' else runtime.Model(str(path)).run
+        for source in images:
+            image = Image.fromarray(source.read()[..., ::-1].copy())
+            array = runtime.prepare(image, about)[0]
+            outputs = run(array)
+            if 'masks' in outputs:
+                # Pasted where the boxes are in the array, as those of the model are.
+                size = (array.shape[3], array.shape[2])
+                objects = runtime.Result(Image.new('RGB', size), outputs, (1, 1), about, -1)
+                outputs['masks'] = objects.masks()
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                expected = predict(model, graph, torch.from_numpy(array))
+            print(f'{source.path}: {compare(expected, outputs, str(source.path))}')
+    print(f'wrote {args.out}')
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -110,6 +114,9 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.shape and min(args.shape) < 1:
         raise UserError(f'--shape {args.shape}: give height and width in pixels')
     check_file(args.out)
+    for package in ('onnx', 'onnxruntime') if args.out.endswith('.onnx') else ():
+        if find_spec(package) is None:
+            raise UserError(f'export to ONNX needs {package}: pip install {package}')
 
 
 def _test_images(cfg: Config) -> list[Source]:
@@ -126,7 +133,7 @@ def _test_images(cfg: Config) -> list[Source]:
     return list(find_images([built.get_data_info(i)['img_path'] for i in indices[:_COMPARED]]))
 
 
-def _program(path: str) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def _program(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Return a program of `torch.export` as a function from an array to outputs by name."""
     extra = {f'{KEY}.json': ''}
     module = torch.export.load(path, extra_files=extra).module()

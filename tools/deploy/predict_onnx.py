@@ -62,6 +62,12 @@ class Model:
 
     def run(self, array: np.ndarray) -> dict[str, np.ndarray]:
         """Compute the outputs, by name, for what `prepare` returned."""
+        shape = self.about['shape']
+        if shape is not None and list(array.shape[2:]) != shape:
+            raise Mistake(
+                f'the model is for images of {shape[0]} x {shape[1]} pixels, and this one has '
+                f'{array.shape[2]} x {array.shape[3]}: export it with --dynamic'
+            )
         return dict(zip(self.about['outputs'], self._run(array), strict=True))
 
 

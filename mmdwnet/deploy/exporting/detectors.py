@@ -138,7 +138,9 @@ def candidates(
     settings = head.test_cfg
     score_maps, delta_maps = head(maps)
     anchors = head.prior_generator.grid_priors(
-        [score.shape[-2:] for score in score_maps], dtype=image.dtype, device=image.device
+        [score.shape[-2:] for score in score_maps],
+        dtype=score_maps[0].dtype,
+        device=score_maps[0].device,
     )
     for score, deltas, anchor in zip(score_maps, delta_maps, anchors, strict=True):
         score = score[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels)

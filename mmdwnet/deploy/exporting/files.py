@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ _EXAMPLE = (131, 131)  # of a graph for any size
 _STANDARD = ('', 'ai.onnx')
 
 
-def write(graph: Graph, path: str, shape: tuple[int, int] | None, about: dict[str, Any]) -> None:
-    """Export a graph to a file, as a whole or not at all.
+def write(graph: Graph, path: Path, shape: tuple[int, int] | None, about: dict[str, Any]) -> None:
+    """Export a graph to a file.
 
     Args:
         graph: The graph, on the CPU.
@@ -31,35 +30,23 @@ def write(graph: Graph, path: str, shape: tuple[int, int] | None, about: dict[st
         about: Description of the model, written into the file.
 
     Raises:
-        UserError: The graph has operators that the format lacks, a package is missing, or the file
-            cannot be written.
+        UserError: The graph has operators that the format lacks.
     """
-    target = Path(path)
     dtype = torch.uint8 if graph.inputs.normalize else torch.float32
     images = torch.zeros(1, 3, *(shape or _EXAMPLE), dtype=dtype)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f'{target.name}.', dir=target.parent) as folder:
-            whole = Path(folder) / target.name
-            if target.suffix == '.pt2':
-                _write_program(graph, images, whole, json.dumps(about))
-            else:
-                _write_onnx(graph, images, whole, json.dumps(about), dynamic=shape is None)
-            whole.replace(target)
-    except OSError as error:
-        raise UserError(f'{path} cannot be written: {error.strerror}; choose another') from error
+    text = json.dumps(dict(about, shape=shape))
+    if path.suffix == '.pt2':
+        _write_program(graph, images, path, text)
+    else:
+        _write_onnx(graph, images, path, text, dynamic=shape is None)
 
 
 def _write_onnx(graph: Graph, images: torch.Tensor, path: Path, about: str, dynamic: bool) -> None:
-    try:
-        import onnx
-    except ImportError as error:
-        raise UserError(
-            'export to ONNX needs onnx, which is not installed: pip install onnx'
-        ) from error
+    import onnx
+
     with warnings.catch_warnings(), torch.no_grad():
-        # Of this exporter's age: the newer one cannot export torchvision's NMS and RoIAlign where
-        # the number of boxes depends on the image. And of tracing, whose results are compared.
+        # That this exporter is the older one, but the newer one cannot export detectors; and that
+        # it is tracing, but what it traced is compared with torch.
         warnings.simplefilter('ignore')
         try:
             torch.onnx.export(
