@@ -103,7 +103,7 @@ def prepare(image: Image.Image, about: dict[str, Any]) -> tuple[np.ndarray, tupl
             image = padded
     array = np.asarray(image)[..., :: 1 if about['rgb'] else -1].transpose(2, 0, 1)[None]
     if not about['normalize']:
-        mean, std = (np.float32(about[key])[:, None, None] for key in ('mean', 'std'))
+        mean, std = (np.array(about[key], np.float32)[:, None, None] for key in ('mean', 'std'))
         array = (array.astype(np.float32) - mean) / std
     return np.ascontiguousarray(array), scale
 
@@ -157,7 +157,7 @@ class Result:
             kept = outputs['scores'] > score_thr
             self.scores = outputs['scores'][kept]
             self.labels = outputs['labels'][kept]
-            self.boxes = outputs['boxes'][kept] / np.float32([*scale, *scale])
+            self.boxes = outputs['boxes'][kept] / np.array([*scale, *scale], np.float32)
             self.grids = outputs['masks'][kept] if 'masks' in outputs else None
         else:
             self.map = self._to_image(outputs, scale)
@@ -177,19 +177,15 @@ class Result:
         """Return the prediction as JSON has it; masks are run lengths as in COCO."""
         task = self.about['task']
         if task == 'classify':
-            best = int(self.scores.argmax())
-            return dict(
-                label=self._name(best),
-                score=float(self.scores[best]),
-                scores=self.scores.tolist(),
-            )
+            label, score = self._best()
+            return dict(label=label, score=score, scores=self.scores.tolist())
         if task == 'segment':
             regions = [
-                dict(label=self._name(index), share=n / self.map.size, mask=runs(self.map == index))
-                for index, n in Counter(self.map.ravel().tolist()).most_common()
+                dict(label=self._name(index), share=share, mask=runs(self.map == index))
+                for index, share in self._shares()
             ]
             return dict(regions=regions)
-        objects: list[dict[str, Any]] = [
+        objects = [
             dict(label=self._name(label), score=score, box=box)
             for label, score, box in zip(
                 self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
@@ -201,35 +197,45 @@ class Result:
         return dict(objects=objects)
 
     def __str__(self) -> str:
-        fields = self.fields()
-        if 'label' in fields:
-            return f'{fields["label"]} {fields["score"]:.2f}'
-        if 'regions' in fields:
-            shares = [(region['label'], region['share']) for region in fields['regions']]
-            return ', '.join(f'{label} {share:.0%}' for label, share in shares if share >= 0.005)
-        counts = Counter(found['label'] for found in fields['objects'])
-        return ', '.join(f'{count} {label}' for label, count in counts.items()) or 'nothing'
+        task = self.about['task']
+        if task == 'classify':
+            label, score = self._best()
+            return f'{label} {score:.2f}'
+        if task == 'segment':
+            shares = [(index, share) for index, share in self._shares() if share >= 0.005]
+            return ', '.join(f'{self._name(index)} {share:.0%}' for index, share in shares)
+        counts = Counter(map(self._name, self.labels.tolist())).items()
+        return ', '.join(f'{count} {label}' for label, count in counts) or 'nothing'
 
     def draw(self) -> Image.Image:
         """Draw the prediction into the image."""
         drawn = self.image.copy()
         task = self.about['task']
-        if task == 'segment':
-            colors = np.uint8([self._color(index) for index in range(self.map.max() + 1)])[self.map]
-            return Image.blend(drawn, Image.fromarray(colors), 0.5)
         if task == 'classify':
             _write(drawn, (0, 0), str(self), (0, 0, 0))
             return drawn
-        colors = [self._color(label) for label in self.labels.tolist()]
+        if task == 'segment':
+            palette = [self._color(index) for index in range(int(self.map.max()) + 1)]
+            return Image.blend(drawn, Image.fromarray(np.array(palette, np.uint8)[self.map]), 0.5)
+        labels = self.labels.tolist()
         if self.grids is not None:
-            for mask, color in zip(self.masks(), colors, strict=True):
-                tint = Image.new('RGB', drawn.size, color)
-                drawn.paste(tint, mask=Image.fromarray(np.uint8(mask * 128)))
-        for found, color in zip(self.fields()['objects'], colors, strict=True):
-            ImageDraw.Draw(drawn).rectangle(found['box'], outline=color, width=2)
-            text = f'{found["label"]} {found["score"]:.2f}'
-            _write(drawn, (found['box'][0], found['box'][1]), text, color)
+            for mask, label in zip(self.masks(), labels, strict=True):
+                tint = Image.new('RGB', drawn.size, self._color(label))
+                drawn.paste(tint, mask=Image.fromarray(mask.astype(np.uint8) * 128))
+        for label, score, box in zip(labels, self.scores, self.boxes.tolist(), strict=True):
+            ImageDraw.Draw(drawn).rectangle(box, outline=self._color(label), width=2)
+            text = f'{self._name(label)} {score:.2f}'
+            _write(drawn, (box[0], box[1]), text, self._color(label))
         return drawn
+
+    def _best(self) -> tuple[str, float]:
+        best = int(self.scores.argmax())
+        return self._name(best), float(self.scores[best])
+
+    def _shares(self) -> list[tuple[int, float]]:
+        """Return the index of each class that is there and its share of the pixels, most first."""
+        counts = Counter(self.map.ravel().tolist())
+        return [(index, n / self.map.size) for index, n in counts.most_common()]
 
     def _name(self, index: int) -> str:
         names = self.about['classes']

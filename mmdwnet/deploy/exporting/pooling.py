@@ -21,12 +21,11 @@ class AveragingMatrices(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (N, C, H, W) to (N, C, *output_size)."""
-        rows, columns = (
-            size if wanted is None else averages(size, wanted, x)
-            for size, wanted in zip(x.shape[-2:], self.output_size, strict=True)
-        )
-        x = x if self.output_size[0] is None else rows @ x
-        return x if self.output_size[1] is None else x @ columns.transpose(0, 1)
+        h, w = x.shape[-2:]
+        rows, columns = self.output_size
+        if rows is not None:
+            x = averages(h, rows, x) @ x
+        return x if columns is None else x @ averages(w, columns, x).transpose(0, 1)
 
 
 def averages(size: int, wanted: int, like: Tensor) -> Tensor:

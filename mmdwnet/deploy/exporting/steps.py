@@ -35,7 +35,7 @@ def read_steps(pipeline: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         kind = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
         if kind == 'Resize' and transform.get('scale') is not None:
             w, h = _pair(transform['scale'])
-            size = dict(resize='exact', size=[h, w])
+            size: dict[str, Any] = dict(resize='exact', size=[h, w])
             if transform.get('keep_ratio', False):
                 size = dict(resize='within', size=[min(h, w), max(h, w)], turn=True)
             steps.append(dict(**size, filter=_filter(transform)))
