@@ -44,7 +44,7 @@ assert 'registry' in inspect.getsource(mmengine)  # its loader is its own
     'imports',
     [
         'import mmdwnet',
-        'import mmengine, mmdwnet',
+        pytest.param('import mmengine, mmdwnet', marks=pytest.mark.slow),
         pytest.param('import mmdwnet.ops', marks=pytest.mark.slow),
     ],
 )

@@ -112,7 +112,7 @@ def test_classifiers_give_the_authors_numbers(tmp_path: Path, capsys, name):
     ('release', 'backbone'),
     [
         ('cascade_mask_rcnn', 'dwnet_tiny'),
-        ('upernet', 'dynamic_dwnet_tiny'),
+        pytest.param('upernet', 'dynamic_dwnet_tiny', marks=pytest.mark.slow),
         pytest.param('cascade_mask_rcnn', 'dynamic_dwnet_base', marks=pytest.mark.slow),
         pytest.param('upernet', 'dwnet_base', marks=pytest.mark.slow),
     ],

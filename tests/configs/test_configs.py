@@ -114,7 +114,14 @@ def test_imagenet_is_read(name, size, imagenet):
         assert image.flip(-1).equal(mirrored)
 
 
-@pytest.mark.parametrize('name', [DETECTOR, *CUSTOM[:2], *UPSTREAM])
+@pytest.mark.parametrize(
+    'name',
+    [
+        DETECTOR,
+        UPSTREAM[0],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in CUSTOM[:2] + UPSTREAM[1:]),
+    ],
+)
 def test_coco_is_read(name, coco):
     size = 640 if name == RTMDET_INS else (800, 1067)
     most = {MASK2FORMER: 1024, RTMDET_INS: 640}.get(name, 1333)

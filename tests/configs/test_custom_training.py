@@ -89,7 +89,9 @@ def test_a_bad_image_ends_the_run_in_one_sentence(name, training):
     assert sentence.endswith("or set bad_data='skip' in the config")
 
 
-@pytest.mark.parametrize('name', UPSTREAM)
+@pytest.mark.parametrize(
+    'name', [UPSTREAM[0], *(pytest.param(name, marks=pytest.mark.slow) for name in UPSTREAM[1:])]
+)
 def test_bad_images_are_skipped_if_asked_for(name, training, tmp_path):
     code, stderr, log = training(name, bad_data='skip')
     assert code == 0, stderr

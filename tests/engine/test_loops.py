@@ -36,7 +36,11 @@ def undisturbed(whole: Path) -> list[dict]:
 
 @pytest.mark.parametrize(
     ('iteration', 'workers'),
-    [(4, (0, 0)), (15, (2, 0)), (21, (0, 2)), (31, (1, 2))],
+    [
+        (15, (2, 0)),
+        (31, (1, 2)),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in ((4, (0, 0)), (21, (0, 2)))),
+    ],
 )
 def test_stopped_and_resumed_runs_end_alike(run, tmp_path, whole, undisturbed, iteration, workers):
     told = dict(type='SignalAt', iteration=iteration)

@@ -63,7 +63,7 @@ def test_files(zipped: bool, edits: list) -> None:
     use(edit(FILES[zipped], edits))
 
 
-@fuzz(80, edits=EDITS)
+@fuzz(40, edits=EDITS)
 def test_pickles(edits: list) -> None:
     use(rewritten(FILES[True], lambda pickle: edit(pickle, edits)))
 
@@ -94,7 +94,7 @@ VALUES = st.recursive(
 
 
 @fuzz(
-    60,
+    30,
     changes=st.dictionaries(
         st.sampled_from([*OWN, 'message_hub', 'param_schedulers', 'model', '']), VALUES, max_size=2
     ),

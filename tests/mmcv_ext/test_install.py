@@ -93,7 +93,7 @@ def test_only_one_of_several_ranks_speaks(tmp_path: Path) -> None:
     assert STAND_IN not in run('import mmdwnet' + CALL, tmp_path, RANK='1')
 
 
-@pytest.mark.parametrize('first', ['mmdwnet', 'mmcv.ops'])
+@pytest.mark.parametrize('first', ['mmdwnet', pytest.param('mmcv.ops', marks=pytest.mark.slow)])
 def test_compiled_operators_are_left_alone(first: str, tmp_path: Path) -> None:
     """A module on mmcv's search path takes the place of a compiled one."""
     (tmp_path / '_ext.py').write_text(

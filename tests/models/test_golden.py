@@ -15,6 +15,11 @@ CLASSIFIERS = [f'cls_{mixer}_{arch}' for mixer in golden.MIXERS for arch in ('ti
 DENSE = [
     f'dense_{mixer}_{arch}' for mixer in ('dwnet', 'dynamic_dwnet') for arch in ('tiny', 'base')
 ]
+# Drawing the weights of the largest takes longer than anything that is done with them.
+MARKED = {
+    name: pytest.param(name, marks=pytest.mark.slow if name.endswith('base') else ())
+    for name in CLASSIFIERS + SWIN_MLPS + DENSE
+}
 TRAINED = [name for name in CLASSIFIERS + DENSE if name.endswith('tiny')] + SWIN_MLPS[:1]
 PARAMETERS = {  # at 1000 classes; backbone alone for dense
     'cls_dwnet_tiny': 24_172_744,
@@ -77,7 +82,9 @@ def train_once(expected: golden.Golden, dtype: torch.dtype) -> tuple[float, torc
     return loss.item(), model
 
 
-@pytest.mark.parametrize('expected', CLASSIFIERS + SWIN_MLPS, indirect=True)
+@pytest.mark.parametrize(
+    'expected', [MARKED[name] for name in CLASSIFIERS + SWIN_MLPS], indirect=True
+)
 def test_classifier(expected):
     model = build(expected)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[expected.name]
@@ -86,7 +93,7 @@ def test_classifier(expected):
     np.testing.assert_allclose(logits.numpy(), expected.arrays['logits'], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize('expected', DENSE, indirect=True)
+@pytest.mark.parametrize('expected', [MARKED[name] for name in DENSE], indirect=True)
 def test_dense(expected):
     model = build(expected)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[expected.name]

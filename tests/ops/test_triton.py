@@ -43,7 +43,13 @@ def device():
 
 @runs_kernels
 @pytest.mark.parametrize('name', OPERATORS)
-@pytest.mark.parametrize('sizes', KERNEL_SIZES.values(), ids=KERNEL_SIZES)
+@pytest.mark.parametrize(
+    'sizes',
+    [
+        pytest.param(sizes, id=name, marks=pytest.mark.slow if name == 'largest kernel' else ())
+        for name, sizes in KERNEL_SIZES.items()
+    ],
+)
 def test_results_and_gradients(name, sizes):
     reference.check(name, sizes, torch.float32, torch.channels_last, 'triton')
 
@@ -81,9 +87,12 @@ def test_operators_are_what_they_declare():
 
 
 @pytest.mark.skipif(DEVICE == 'cuda' or INTERPRETED, reason='the tests above ran themselves')
-def test_all_of_it_under_the_interpreter():
+@pytest.mark.parametrize(
+    'which', ['not slow', pytest.param('slow', marks=pytest.mark.slow)], ids=['fast', 'slow']
+)
+def test_all_of_it_under_the_interpreter(which):
     done = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', __file__],
+        [sys.executable, '-m', 'pytest', '-q', '-m', which, '-p', 'no:cacheprovider', __file__],
         env=os.environ | {'TRITON_INTERPRET': '1'},
         capture_output=True,
         text=True,

@@ -51,7 +51,9 @@ def decided(config: Config) -> nn.Module:
     return trained(model)
 
 
-@pytest.mark.parametrize('dynamic', [True, False], ids=['dynamic', 'static'])
+@pytest.mark.parametrize(
+    'dynamic', [True, pytest.param(False, marks=pytest.mark.slow)], ids=['dynamic', 'static']
+)
 @pytest.mark.parametrize(
     'name',
     [
