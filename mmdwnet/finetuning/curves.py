@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -35,14 +37,21 @@ def read_logs(work_dir: Path) -> tuple[Points, dict[str, Points]]:
     losses: Points = {}
     scores: dict[str, Points] = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            with suppress(ValueError):  # a kill can leave half a line
-                entry = json.loads(line)
-                if 'loss' in entry:
-                    losses[entry['step']] = entry['loss']
-                for name in SCORES.keys() & entry.keys():
-                    scores.setdefault(name, {})[entry['step']] = entry[name] * SCORES[name][1]
+        for entry in read_entries(path):
+            if 'loss' in entry:
+                losses[entry['step']] = entry['loss']
+            for name in SCORES.keys() & entry.keys():
+                scores.setdefault(name, {})[entry['step']] = entry[name] * SCORES[name][1]
     return _sort(losses), {name: _sort(scores[name]) for name in SCORES if name in scores}
+
+
+def read_entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the entries of one of mmengine's files of scalars, each with its `step`."""
+    for line in path.read_text(errors='replace').splitlines():
+        with suppress(ValueError, RecursionError):  # a kill can leave half a line
+            entry = json.loads(line)
+            if isinstance(entry, dict) and 'step' in entry:
+                yield entry
 
 
 def _sort(points: Points) -> Points:
