@@ -113,6 +113,8 @@ def _check_dataset(given: dict, kind: str, scope: str) -> None:
     for path in map(Path, images):
         if not path.is_dir():
             problem = 'does not exist' if not path.exists() else 'is not a folder'
+            if path.is_symlink():
+                problem = f'is a link to {path.readlink()}, which {problem}'
         elif not any(files for _, _, files in os.walk(path, followlinks=True)):
             problem = 'holds no files'
         else:

@@ -49,14 +49,19 @@ def compile(
     return replace(model, compiled, inplace=True)
 
 
-def check_cpp_compiler() -> None:
-    """Raise a UserError if there is no C++ compiler, which torch.compile needs on the CPU."""
+def check_cpp_compiler() -> str:
+    """Return the C++ compiler, which torch.compile needs on the CPU.
+
+    Raises:
+        UserError: There is none.
+    """
     compiler = os.environ.get('CXX', 'g++')
     if shutil.which(compiler) is None:
         raise UserError(
             f'torch.compile needs a C++ compiler on the CPU, and there is no {compiler}: install '
             'it, or name another in the environment variable CXX'
         )
+    return compiler
 
 
 class CompiledBackbone(nn.Module):

@@ -17,6 +17,13 @@ def test_missing_data_root_is_refused(refusal, config, data_root: Path):
     assert 'train/CLASS/*.jpg' in said
 
 
+def test_link_to_nowhere_is_told(refusal, config, data_root: Path):
+    data_root.rename(data_root.with_name('moved'))
+    data_root.symlink_to('moved_again')
+    said = refusal('train', config)
+    assert f'{data_root} is a link to moved_again, which does not exist' in said
+
+
 def test_empty_folder_of_data_is_refused(refusal, config, data_root: Path):
     for picture in (data_root / 'val').rglob('*.png'):
         picture.unlink()

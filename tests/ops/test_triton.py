@@ -11,6 +11,8 @@ import sys
 import pytest
 import torch
 
+from mmdwnet.doctor import run_kernels
+
 from . import reference
 from .reference import OPERATORS, SIZES, random
 from .test_library import FORMATS, calls
@@ -84,6 +86,11 @@ def test_operators_are_what_they_declare():
     for memory_format in FORMATS:
         for operator, arguments in calls(memory_format, 'triton'):
             torch.library.opcheck(operator, arguments, test_utils=checks)
+
+
+@runs_kernels
+def test_the_doctor_runs_them():
+    assert run_kernels(DEVICE, k=3) == 'runs the Triton kernels'
 
 
 @pytest.mark.skipif(DEVICE == 'cuda' or INTERPRETED, reason='the tests above ran themselves')
