@@ -235,6 +235,6 @@ def _check(part: Any, base: type, *methods: str) -> None:
 
 def _unsupported(part: object, instead: str) -> UserError:
     return UserError(
-        f'the detector has {type(part).__name__}, which is not exported, where {instead} is: '
-        'Mask R-CNN, Cascade (Mask) R-CNN, Faster R-CNN and RetinaNet are'
+        f'{type(part).__name__} is not exported, only {instead}: of the detectors, RetinaNet, and '
+        'Faster, Mask and Cascade (Mask) R-CNN are'
     )
