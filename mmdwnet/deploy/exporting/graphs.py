@@ -15,10 +15,29 @@ from .pooling import AveragingMatrices
 
 
 class Classifier(Graph):
-    """A classifier of mmpretrain: images to the scores of all classes, (N, classes)."""
+    """A classifier of mmpretrain: images to the scores of all classes, (N, classes).
+
+    Args:
+        model: The model.
+        inputs: What is done to the images first.
+
+    Raises:
+        UserError: Its scores are not those of a softmax.
+    """
 
     task = 'classify'
     outputs = ('scores',)
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        from mmpretrain.models.heads import ClsHead
+
+        super().__init__(model, inputs)
+        own = getattr(type(self.model.head), '_get_predictions', None)
+        if own is not ClsHead._get_predictions:
+            raise UserError(
+                f'{type(self.model.head).__name__} is not exported, only heads that choose one '
+                'class by a softmax, such as LinearClsHead'
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the scores of all classes."""

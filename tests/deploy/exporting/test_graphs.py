@@ -31,6 +31,13 @@ def test_detectors_of_other_kinds(name: str) -> None:
         make_graph(build_model(config), config.model.data_preprocessor)
 
 
+def test_classifiers_of_several_labels() -> None:
+    config = Config.fromfile(CONFIGS / 'finetune/dwnet_nano.py')
+    config.model.head = dict(type='MultiLabelLinearClsHead', num_classes=3, in_channels=256)
+    with pytest.raises(UserError, match='MultiLabelLinearClsHead is not exported, only heads'):
+        make_graph(build_model(config), SETTINGS)
+
+
 def test_models_of_other_libraries() -> None:
     with pytest.raises(UserError, match='Linear is not exported: only classifiers of mmpretrain'):
         make_graph(nn.Linear(1, 1), SETTINGS)
