@@ -11,7 +11,7 @@ from mmdwnet.errors import UserError
 
 from .graph import Graph
 from .inputs import Inputs
-from .pooling import AveragingMatrices
+from .resampling import substitutes
 
 
 class Classifier(Graph):
@@ -88,7 +88,7 @@ def make_graph(
 ) -> Graph:
     """Make the graph of a model; the model is not changed.
 
-    The BNs of its DWNet are folded. Adaptive pooling becomes a product with matrices.
+    The BNs of its DWNet are folded. Modules that cannot be exported are replaced by equal ones.
 
     Args:
         model: A classifier of mmpretrain, detector of mmdet or segmentor of mmseg, on the CPU.
@@ -110,12 +110,7 @@ def make_graph(
             f'{type(model).__name__} is not exported: only classifiers of mmpretrain, detectors of '
             'mmdet and segmentors of mmseg are'
         )
-    pools: dict[nn.Module, nn.Module] = {
-        module: AveragingMatrices(module)
-        for module in model.modules()
-        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in (1, (1, 1))
-    }
-    model = replace(model.eval(), pools)
+    model = replace(model.eval(), substitutes(model.modules()))
     with suppress(UserError):  # it has no DWNet, or one whose norms cannot be folded
         fuse(model, inplace=True)
     if library == 'mmdet':
