@@ -197,13 +197,7 @@ def test_layers_are_grouped_as_for_openmmlab():
     assert groups == depths
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param(name, marks=pytest.mark.slow if name.endswith('base') else ())
-        for name in AUTHORS
-    ],
-)
+@pytest.mark.parametrize('name', AUTHORS)
 @torch.no_grad()
 def test_the_authors_files_give_the_authors_numbers(name, tmp_path):
     expected = golden.load(name)
