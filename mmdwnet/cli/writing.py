@@ -29,4 +29,6 @@ def aside(path: str) -> Iterator[Path]:
             whole.chmod(permissions)  # some writers let only the owner read
             whole.replace(target)
     except OSError as error:  # such as of a full disk
-        raise UserError(f'{path} cannot be written: {error.strerror}; choose another') from error
+        raise UserError(
+            f'{path} cannot be written: {error.strerror or error}; choose another'
+        ) from error
