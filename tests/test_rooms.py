@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rooms import PICTURE, TABLE, draw, read_rooms
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'mmdwnet'
@@ -13,12 +14,7 @@ EVERYWHERE = {'errors', 'version'}
 
 def table() -> dict[str, set[str]]:
     """The rooms that each room may import."""
-    rows = re.findall(
-        r'^\| `mmdwnet/(\w+)(?:\.py)?` \|[^|]*\|([^|]*)\|$',
-        (ROOT / 'CONTRIBUTING.md').read_text(),
-        re.MULTILINE,
-    )
-    return {room: set(re.findall(r'`(\w+)`', imports)) for room, imports in rows}
+    return read_rooms((ROOT / TABLE).read_text())
 
 
 def room(path: Path) -> str:
@@ -63,6 +59,10 @@ def test_the_table_has_no_circles() -> None:
         free = {name for name, imports in left.items() if not imports & set(left)}
         assert free, f'these import each other: {sorted(left)}'
         left = {name: imports for name, imports in left.items() if name not in free}
+
+
+def test_the_picture_is_of_the_table() -> None:
+    assert (ROOT / PICTURE).read_text() == draw(table()), 'run tools/analysis_tools/rooms.py'
 
 
 def test_the_package_stays_small() -> None:
