@@ -1,6 +1,7 @@
 # make demo    trains and tests a classifier, a detector and a segmentor on the CPU
 # make test    runs the tests
 # make lint    checks style, format and types
+# make site    builds the documentation into site/
 # All make the environment first if needed. For another Python or another place for it:
 #   make demo PYTHON=python3.12 VENV=/path/to/environment
 
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/mmdwnet-installed
 
-.PHONY: demo test lint
+.PHONY: demo test lint site
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -26,7 +27,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+site: $(VENV)/mmdwnet-docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
+
 $(INSTALLED): pyproject.toml setup.py $(wildcard requirements/*.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --editable '.[openmmlab,tests]'
+	touch $@
+
+$(VENV)/mmdwnet-docs-installed: $(INSTALLED)
+	$(BIN)/pip install --editable '.[docs]'
 	touch $@

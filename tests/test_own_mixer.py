@@ -1,4 +1,4 @@
-"""A mixer from a file of its own, as README shows it: trained, fused, counted, compiled."""
+"""A mixer from a file of its own, as docs/mixer.md shows it: trained, fused, counted, compiled."""
 
 import importlib
 import re
@@ -12,6 +12,7 @@ from complexity import measure
 from mmengine.config import Config
 from torch import nn
 
+from mmdwnet import MIXERS
 from mmdwnet.apis.building import build_model
 from mmdwnet.deploy import compile, fuse
 from mmdwnet.errors import UserError
@@ -27,9 +28,9 @@ MIXER = dict(type='WindowAttention', heads=2)
 
 @pytest.fixture(scope='module', autouse=True)
 def module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a module, outside the package, with README's mixer."""
-    section = (ROOT / 'README.md').read_text().split('## A mixer of your own')[1]
-    code = re.search(r'```python\n(.*?)```', section, re.DOTALL)[1]
+    """The name of a module, outside the package, with the page's mixer."""
+    page = (ROOT / 'docs' / 'mixer.md').read_text()
+    code = re.search(r'```python\n(.*?)```', page, re.DOTALL)[1]
     assert len(code.splitlines()) <= 40 and 'def fuse' not in code
     folder = tmp_path_factory.mktemp('researcher')
     (folder / 'window_attention.py').write_text(code)
@@ -37,7 +38,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.syspath_prepend(folder)
         importlib.import_module('window_attention')
         yield 'window_attention'
-    del sys.modules['window_attention']
+    del sys.modules['window_attention'], MIXERS.module_dict['WindowAttention']
 
 
 def mixers(model: nn.Module) -> list[nn.Module]:
