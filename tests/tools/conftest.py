@@ -7,26 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.digit_scenes import DigitSceneOptions, make_digit_scenes
-
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope='session')
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Few and small digit scenes; five scenes to test on, which two processes cannot share out."""
-    options = DigitSceneOptions(
-        cls_size=32,
-        cls_every=10,
-        cls_train_per_digit=1,
-        cls_val_per_digit=1,
-        scene_size=96,
-        train_scenes=4,
-        val_scenes=5,
-        min_digit_size=30,
-        max_digit_size=60,
-    )
-    return make_digit_scenes(tmp_path_factory.mktemp('data') / 'digits', options)
 
 
 @pytest.fixture(scope='session')
