@@ -66,4 +66,4 @@ def test_the_picture_is_of_the_table() -> None:
 
 
 def test_the_package_stays_small() -> None:
-    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 16280
+    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 16310
