@@ -11,7 +11,9 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize('tool', ['demo.py', 'make_digit_scenes.py', 'make_picture_sets.py'])
+@pytest.mark.parametrize(
+    'tool', ['demo.py', 'make_digit_scenes.py', 'make_picture_sets.py', 'study.py']
+)
 def test_tool_without_a_checkout_says_what_to_do_and_writes_nothing(tool, tmp_path):
     installed = tmp_path / 'site-packages/mmdwnet/.mim/tools'
     shutil.copytree(CHECKOUT / 'tools', installed, ignore=shutil.ignore_patterns('__pycache__'))

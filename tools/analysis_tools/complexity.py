@@ -103,16 +103,19 @@ def default_shape(cfg: Config) -> tuple[int, int]:
         cfg: Config of mmpretrain, mmdet or mmseg.
 
     Returns:
-        Height and width, in pixels: the center crop in a classifier's test pipeline if there is
-        one, otherwise the shape in `SHAPES`.
+        Height and width, in pixels: what a classifier's test pipeline crops or resizes to if it
+        gives a size, otherwise the shape in `SHAPES`.
     """
+    shape = SHAPES[cfg.default_scope]
     if cfg.default_scope == 'mmpretrain':
         for step in cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', []):
-            if getattr(step['type'], '__name__', step['type']) == 'CenterCrop':
-                size = step['crop_size']
-                width, height = (size, size) if isinstance(size, int) else size
-                return height, width
-    return SHAPES[cfg.default_scope]
+            key = {'CenterCrop': 'crop_size', 'Resize': 'scale'}.get(
+                getattr(step['type'], '__name__', step['type'])
+            )
+            if key in step and not step.get('keep_ratio'):
+                width, height = (step[key],) * 2 if isinstance(step[key], int) else step[key]
+                shape = height, width
+    return shape
 
 
 class _ParametersOnMeta(TorchFunctionMode):

@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help="height and width of the image [a classifier's own crop, 800 1280 for detectors, "
+        help="height and width of the image [a classifier's own size, 800 1280 for detectors, "
         '512 2048 for segmentors, as in the paper]',
     )
     parser.add_argument(

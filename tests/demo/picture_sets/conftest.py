@@ -1,6 +1,6 @@
 """Small folders that look like those of the Debian packages, and a set that is made from them."""
 
-import gzip
+import shutil
 import struct
 import zlib
 
@@ -12,21 +12,6 @@ from PIL import Image, ImageDraw
 from demo.picture_sets import PictureSetOptions, make_picture_sets
 from demo.picture_sets.drawings import FOLDERS
 from demo.picture_sets.scenes import WALLPAPERS
-
-
-def _write_fashion(folder):
-    folder.mkdir(parents=True)
-    for part, count in (('train', 90), ('t10k', 30)):
-        labels = np.arange(count, dtype=np.uint8) % 10
-        # Each image tells its class and its number.
-        images = np.zeros((count, 28, 28), np.uint8)
-        images[:, 0, 0], images[:, 0, 1] = labels, np.arange(count)
-        for kind, header, values in (
-            ('images-idx3', struct.pack('>4i', 2051, count, 28, 28), images),
-            ('labels-idx1', struct.pack('>2i', 2049, count), labels),
-        ):
-            data = gzip.compress(header + values.tobytes())
-            (folder / f'{part}-{kind}-ubyte.gz').write_bytes(data)
 
 
 def _write_drawing(path, size, box, shade):
@@ -66,9 +51,9 @@ def _write_wallpapers(folder):
 
 
 @pytest.fixture(scope='session')
-def share(tmp_path_factory):
+def share(fashion, tmp_path_factory):
     folder = tmp_path_factory.mktemp('share')
-    _write_fashion(folder / 'datasets/fashion-mnist')
+    shutil.copytree(fashion, folder / 'datasets/fashion-mnist')
     _write_clipart(folder / 'openclipart/png')
     _write_wallpapers(folder / 'wallpapers')
     return folder

@@ -1,0 +1,3 @@
+_base_ = './static_w7.py'
+study = dict(window=11)
+model = dict(backbone=dict(window_size=11))
