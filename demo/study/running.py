@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from mmengine.config import Config
 
@@ -131,8 +132,9 @@ def train_all(runs: Sequence[Run], processes: int = 1) -> list[Run]:
         with _logged(todo[0]):
             train.train(train.parse_args([str(todo[0].config), '--check']))
     failed = []
-    spent: dict[str, float] = {}  # seconds of the last run of each variant
+    spent: dict[str, float] = {}  # seconds of the last whole run of each variant
     for number, run in enumerate(todo, 1):
+        resumed = run.work_dir.exists()
         start = time.monotonic()
         _write_config(run)
         with _logged(run):
@@ -140,17 +142,28 @@ def train_all(runs: Sequence[Run], processes: int = 1) -> list[Run]:
                 _train(run, processes)
             except Exception:  # a fault in one run must not cost the others
                 traceback.print_exc()
-        spent[run.variant] = time.monotonic() - start
-        result = f'failed, see {run.log}' if run.top1 is None else f'top-1 {run.top1:.2f}'
-        failed += [run] if run.top1 is None else []
-        typical = sum(spent.values()) / len(spent)
-        left = sum(spent.get(other.variant, typical) for other in todo[number:]) / 60
+        seconds = time.monotonic() - start
+        if run.top1 is None:
+            failed.append(run)
+            result = f'failed, see {run.log}'
+        else:
+            result = f'top-1 {run.top1:.2f}'
+            if not resumed:
+                spent[run.variant] = seconds
         print(
-            f'[{number}/{len(todo)}] {run.variant}, seed {run.seed}: {result} '
-            f'({spent[run.variant]:.0f} s; {left:.0f} minutes left)',
+            f'[{number}/{len(todo)}] {run.variant}, seed {run.seed}: {result} ({seconds:.0f} s'
+            f'{_time_left(spent, todo[number:])})',
             flush=True,
         )
     return failed
+
+
+def _time_left(spent: dict[str, float], runs: Sequence[Run]) -> str:
+    """Return how long runs will take, as far as that is known by the time that others took."""
+    if not spent:
+        return ''
+    typical = mean(spent.values())
+    return f'; {sum(spent.get(run.variant, typical) for run in runs) / 60:.0f} minutes left'
 
 
 def _check_config(run: Run) -> None:
