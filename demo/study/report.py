@@ -65,7 +65,7 @@ def write_report(runs: Sequence[Run], out: Path) -> str:
         by_variant.setdefault(run.variant, []).append(run)
     costs = {name: measure(group[0].cfg) for name, group in by_variant.items()}
     times = _time({name: group[0].cfg for name, group in by_variant.items()}, costs)
-    reference = times[_REFERENCE if _REFERENCE in times else next(iter(times))]
+    reference = times[_reference(list(times))]
     rows = []
     for name, group in by_variant.items():
         # Round by round, as what slows the machine for a while slows all of them.
@@ -123,13 +123,14 @@ def figure(rows: Sequence[Row]) -> Figure:
     """Draw accuracy over computation: counted at the left, measured at the right.
 
     Args:
-        rows: Rows of the table. Those of one mixer are connected.
+        rows: Rows of the table. A point is labeled by the end of its config's name.
     """
-    drawn = Figure(figsize=(10, 4.2), layout='constrained')
+    drawn = Figure(figsize=(11, 4.6), layout='constrained')
     left, right = drawn.subplots(1, 2, sharey=True)
+    reference = _reference([row.config for row in rows])
     for axes, label, place in (
         (left, 'multiply-adds per image (millions)', lambda row: row.multiply_adds / 1e6),
-        (right, f'time per image, relative to {_REFERENCE}', lambda row: row.relative[0]),
+        (right, f'time per image, relative to {reference}', lambda row: row.relative[0]),
     ):
         for number, mixer in enumerate(dict.fromkeys(row.study['mixer'] for row in rows)):
             own = [row for row in rows if row.study['mixer'] == mixer]
@@ -138,25 +139,29 @@ def figure(rows: Sequence[Row]) -> Figure:
                 [mean(row.top1) for row in own],
                 [stdev(row.top1) if len(row.top1) > 1 else 0 for row in own],
                 label=mixer,
-                marker='osD^v'[number % 5],
+                fmt='osD^v'[number % 5],
                 capsize=3,
-                linewidth=1,
+                alpha=0.8,
             )
             for row in own:
-                windows = {one.study['window'] for one in own}
-                point = row.study['window'] if len(windows) > 1 else row.study['shared_by_channels']
                 axes.annotate(
-                    str(point),
+                    row.config.rpartition('_w')[2].replace('_', ' '),
                     (place(row), mean(row.top1)),
-                    (5, 5),
+                    (5, 3),
                     textcoords='offset points',
                     fontsize=8,
                 )
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
-    left.set_ylabel('top-1 accuracy (%)')
-    left.legend()
+        axes.margins(x=0.08)
+    left.set_ylabel('top-1 accuracy (%), mean and standard deviation')
+    left.legend(title='labels: window, groups')
     return drawn
+
+
+def _reference(names: Sequence[str]) -> str:
+    """Return the variant whose time the others are compared with."""
+    return _REFERENCE if _REFERENCE in names else names[0]
 
 
 def _time(cfgs: dict[str, Config], costs: dict[str, Complexity]) -> dict[str, list[float]]:
