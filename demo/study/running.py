@@ -102,6 +102,7 @@ def as_tiny(cfg: Config) -> Config:
     """
     tiny = Config.fromfile(ROOT / 'configs/cls/dwnet_tiny.py')
     cfg.merge_from_dict(cfg.tiny)
+    tiny.custom_imports = cfg.custom_imports
     tiny.model.backbone = cfg.model.backbone
     tiny.optim_wrapper.paramwise_cfg = cfg.optim_wrapper.paramwise_cfg
     tiny.study = cfg.study
