@@ -27,15 +27,14 @@ class Inputs(nn.Module):
 
     def __init__(self, settings: Mapping[str, Any], normalize: bool) -> None:
         super().__init__()
-        padding = {**settings, **(settings.get('test_cfg') or {})}
-        if settings.get('test_cfg') and 'size' in settings['test_cfg']:
+        test = settings.get('test_cfg') or {}  # mmseg's
+        if test.get('size') is not None:
             raise UserError(
-                f'the data_preprocessor pads test images to {padding["size"]}, which is not '
+                f'the data_preprocessor pads test images to {test["size"]}, which is not '
                 'exported: give test_cfg=dict(size_divisor=...), or none'
             )
-        # mmpretrain and mmdet have one name for it, mmseg the other.
-        self.divisor = padding.get('size_divisor') or padding.get('pad_size_divisor', 1)
-        self.value = padding.get('pad_val', padding.get('pad_value', 0))
+        self.divisor = test.get('size_divisor') or settings.get('pad_size_divisor', 1)
+        self.value = settings.get('pad_val', settings.get('pad_value', 0))
         self.rgb = any(settings.get(key) for key in ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr'))
         self.normalize = normalize
         self.mean: Tensor

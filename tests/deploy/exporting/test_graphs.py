@@ -46,6 +46,8 @@ def test_models_of_other_libraries() -> None:
 def test_padding_to_a_fixed_size() -> None:
     with pytest.raises(UserError, match='pads test images to'):
         make_graph(classifier(), dict(SETTINGS, test_cfg=dict(size=(64, 64))))
+    graph = make_graph(classifier(), dict(SETTINGS, test_cfg=dict(size=None, size_divisor=32)))
+    assert graph.inputs(torch.zeros(1, 3, 33, 64)).shape == (1, 3, 64, 64)
 
 
 def test_operators_that_onnx_lacks(tmp_path: Path) -> None:
