@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument('--processes', type=int, default=1)
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 2], help='chosen at random')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--folder', type=Path, default=Path('work_dirs/stress'))
+    parser.add_argument('--folder', type=Path, default=Path('work_dirs/kills'))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(args.folder)

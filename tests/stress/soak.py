@@ -15,12 +15,12 @@ from typing import ClassVar
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from kills import CONFIGS  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
 
 from demo.digit_scenes import DigitSceneOptions, make_digit_scenes  # noqa: E402
 from mmdwnet.cli import train  # noqa: E402
-from tests.stress.kills import CONFIGS  # noqa: E402
 
 OPTIONS = DigitSceneOptions(
     cls_train_per_digit=4,
@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument('--tasks', nargs='+', default=[*CONFIGS])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--workers', type=int, default=2)
-    parser.add_argument('--folder', type=Path, default=Path('work_dirs/stress'))
+    parser.add_argument('--folder', type=Path, default=Path('work_dirs/soak'))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(args.folder)
