@@ -7,49 +7,19 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from torch import Tensor
 
 import mmdwnet
 from mmdwnet.apis import hub
-from mmdwnet.apis.building import build_model
-from mmdwnet.checkpoints import RELEASES
-from mmdwnet.checkpoints.fetching import file_name
-from mmdwnet.checkpoints.official import to_official
 from mmdwnet.errors import UserError
 
 from ..checkpoints import payloads
+from .released import CLASSIFIER, DETECTOR, SEGMENTOR, weights_for, write_release
 
 ROOT = Path(__file__).parents[2]
-CLASSIFIER = 'dwnet_tiny'
-DETECTOR = 'cascade_mask_rcnn_dwnet_tiny_3x_coco'
-SEGMENTOR = 'upernet_dwnet_tiny_160k_ade20k'
 
 # Narrow, as detectors and segmentors enlarge it to 50 x 1333 and 77 x 2048 pixels.
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 640, 3), dtype=np.uint8)
 HEIGHT, WIDTH = IMAGE.shape[:2]
-
-
-def weights_for(name: str) -> dict[str, Tensor]:
-    """Return weights with which a model predicts one class everywhere; most of them are 0."""
-    weights = build_model(mmdwnet.get_config(name)).state_dict()
-    for key, value in weights.items():  # expanded zeros take no space in a file
-        weights[key] = torch.zeros((), dtype=value.dtype).expand(value.shape)
-
-    def put(key: str, value: float, *places: int) -> None:
-        weights[key] = torch.zeros(weights[key].shape)
-        weights[key][list(places)] = value
-
-    if name == CLASSIFIER:
-        put('head.fc.bias', 9, 207)
-    elif name == DETECTOR:
-        # Anchors are enlarged to the whole image, which leaves few proposals and one box.
-        put('rpn_head.rpn_reg.bias', 99, 2, 3, 6, 7, 10, 11)
-        for stage in range(3):
-            put(f'roi_head.bbox_head.{stage}.fc_cls.bias', 9, 16)
-            put(f'roi_head.bbox_head.{stage}.fc_reg.bias', 99, 4 * 16 + 2, 4 * 16 + 3)
-    elif name == SEGMENTOR:
-        put('decode_head.conv_seg.bias', 9, 2)
-    return weights
 
 
 @pytest.fixture
@@ -65,9 +35,7 @@ def release(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Write the released file of the model of the parameter, in the authors' format."""
-    name = next(name for name in RELEASES if request.param in (name, f'{name}_3x_coco'))
-    weights = to_official(weights_for(request.param))
-    torch.save({'model': weights}, tmp_path / file_name(RELEASES[name]))
+    write_release(tmp_path, request.param)
     monkeypatch.setenv('DWNET_CHECKPOINT_DIR', str(tmp_path))
 
 

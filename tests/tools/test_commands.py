@@ -14,6 +14,8 @@ from mmengine.config import Config
 
 from mmdwnet.apis.building import build_model
 
+from ..slurm import write_stand_ins
+
 DEMO = Path(__file__).parents[1] / 'data' / 'digits'
 CLASSIFIER = DEMO / 'dwnet_nano_digits.py'
 DATA = {
@@ -173,28 +175,10 @@ def test_number_of_processes_is_checked(script, tmp_path: Path):
     assert 'usage' in script('dist_test.sh', CLASSIFIER, 'x.pth', cwd=tmp_path).stderr
 
 
-# No slurm here: this takes srun's place, and runs up to TASKS tasks on this machine.
-SRUN = """#!/usr/bin/env bash
-printf '%s\\n' "$@" > srun_args
-while [[ $1 == -* ]]; do [ "$1" == -p ] && shift; shift; done
-export MASTER_ADDR=127.0.0.1 SLURM_NTASKS=${TASKS:-1} SLURM_NTASKS_PER_NODE=${TASKS:-1}
-for ((i = 1; i < SLURM_NTASKS; i++)); do
-    { SLURM_PROCID=$i SLURM_LOCALID=$i "$@"; echo $? > code$i; } &
-done
-SLURM_PROCID=0 SLURM_LOCALID=0 "$@"
-code=$?
-wait
-exit $code
-"""
-
-
 @pytest.fixture
 def slurm(script, tmp_path: Path, monkeypatch) -> Callable[..., list[str]]:
     """Runs a slurm script with a stand-in for srun; returns the options that srun got."""
-    (tmp_path / 'bin').mkdir()
-    srun = tmp_path / 'bin' / 'srun'
-    srun.write_text(SRUN)
-    srun.chmod(0o755)
+    write_stand_ins(tmp_path / 'bin')
     monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=':')
 
     def run(name: str, *args: object, code: int = 0, **variables: str) -> list[str]:
