@@ -11,6 +11,7 @@ from ..apis.folders import make_work_dir
 ROOT = Path(__file__).parents[2]
 TEXTS = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md')])
 _BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r'`((?:python3? |pip |make |tools/)[^`\n]* [^`\n]*)`')
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,22 @@ class Snippet:
         return found and found[1]
 
 
-def snippets(*languages: str) -> Iterator[Snippet]:
-    """The blocks in any of some languages, in the order of the texts."""
+def snippets(language: str) -> Iterator[Snippet]:
+    """The blocks in a language, in the order of the texts."""
     for path in TEXTS:
         text = path.read_text()
         for block in _BLOCK.finditer(text):
-            if block[1] in languages:
+            if block[1] == language:
                 line = text.count('\n', 0, block.start()) + 2
                 yield Snippet(str(path.relative_to(ROOT)), line, block[2])
+
+
+def inline_commands() -> Iterator[Snippet]:
+    """The commands in the sentences of the texts."""
+    for path in TEXTS:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for found in _INLINE.finditer(line):
+                yield Snippet(str(path.relative_to(ROOT)), number, found[1])
 
 
 def commands(snippet: Snippet) -> Iterator[list[str]]:
@@ -56,8 +65,9 @@ def commands(snippet: Snippet) -> Iterator[list[str]]:
 
 def make_checkout(folder: Path, *tasks: str) -> Path:
     """Make a folder like a checkout in which the demo's models for some tasks have been trained."""
-    for name in ('configs', 'demo', 'docs', 'mmdwnet', 'requirements', 'tests', 'tools'):
-        (folder / name).symlink_to(ROOT / name)
+    for path in ROOT.iterdir():
+        if path.name not in ('data', 'work_dirs') and not path.name.startswith('.'):
+            (folder / path.name).symlink_to(path)
     (folder / 'data').mkdir()
     demo = folder / 'work_dirs' / 'demo'
     demo.mkdir(parents=True)

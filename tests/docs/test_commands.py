@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from .snippets import ROOT, TEXTS, Snippet, commands, snippets
+from .snippets import ROOT, TEXTS, Snippet, commands, inline_commands, snippets
 
-SHELL = list(snippets('bash', 'shell'))
+SHELL = [*snippets('bash'), *inline_commands()]
 # What comes from elsewhere.
 FOREIGN = {'apt-get', 'ln', 'source', 'tensorboard', 'wandb'}
 FOLDERS = ('.ci', 'configs', 'demo', 'docs', 'requirements', 'tests', 'tools')
@@ -56,6 +56,8 @@ def check(words: list[str], patch: pytest.MonkeyPatch) -> None:
         if word.split('/')[0] in FOLDERS and ' ' not in word and '/' in word:
             assert list(ROOT.glob(word)), word
     program, *words = words
+    if re.fullmatch(r'tools/.*\.py', program):
+        program, words = 'python', [program, *words]
     if program in SCRIPTS:
         assert os.access(ROOT / program, os.X_OK)
         script, options = SCRIPTS[program]

@@ -16,6 +16,7 @@ from mmdwnet.apis.building import build_model
 from mmdwnet.cli import export
 
 from ..apis.folders import make_images
+from ..apis.released import CLASSIFIER, DETECTOR, SEGMENTOR, write_release
 from .snippets import Snippet, make_checkout, snippets
 
 # Some are in two texts.
@@ -23,10 +24,8 @@ BLOCKS = list({block.code: block for block in snippets('python')}.values())
 FILES = [block for block in BLOCKS if block.file]
 CONFIGS = [block for block in BLOCKS if not re.search(r'^(import|from) ', block.code, re.M)]
 PROGRAMS = [block for block in BLOCKS if block not in CONFIGS and block not in FILES]
-# In those that take minutes, as they compile and export.
-LONG = ('deploy.compile', 'predict_onnx')
-# In those that need the released weights: they are compiled only.
-NEED_WEIGHTS = ('Inferencer(',)
+# In those that take long, as they compile, export, or load large models.
+LONG = ('deploy.compile', 'predict_onnx', 'Inferencer(')
 
 
 def is_long(block: Snippet) -> bool:
@@ -58,9 +57,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def execute(block: Snippet) -> None:
     # Tracebacks show the line of the text.
-    code = compile('\n' * (block.line - 1) + block.code, block.text, 'exec')
-    if not any(word in block.code for word in NEED_WEIGHTS):
-        exec(code, {})
+    exec(compile('\n' * (block.line - 1) + block.code, block.text, 'exec'), {})
 
 
 @pytest.mark.parametrize('block', [each for each in PROGRAMS if not is_long(each)], ids=str)
@@ -92,4 +89,8 @@ def test_long_programs_run(block: Snippet, checkout: Path, monkeypatch: pytest.M
         (checkpoint,) = run.glob('*.pth')
         args = [str(run.parent / 'config.py'), str(checkpoint), '--out', 'digits.onnx', '--dynamic']
         assert export.main(predict_onnx, [*args, '--images', 'photos']) == 0
+    if 'Inferencer(' in block.code:
+        monkeypatch.setenv('DWNET_CHECKPOINT_DIR', str(checkout))
+        for name in (CLASSIFIER, DETECTOR, SEGMENTOR):
+            write_release(checkout, name)
     execute(block)

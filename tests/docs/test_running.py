@@ -1,80 +1,150 @@
-"""The commands of the texts, run in order on small data."""
+"""The commands of the texts, run in order, on small data and for a short time."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.utils.distributed import get_free_port
 
+from ..apis.released import CLASSIFIER, DETECTOR, SEGMENTOR, write_release
+from ..slurm import write_stand_ins
 from .snippets import ROOT, make_checkout, snippets
 
-# What is not run, as it needs what tests do not have. Its options are checked all the same.
+# What is not run, and why. Its options are checked all the same (test_commands.py).
 LEFT_OUT = {
-    'changes the machine or the environment': ('apt-get', 'pip', 'make', 'source'),
-    'needs Slurm': ('sbatch', 'slurm_'),
-    'needs eight GPUs (see tests/tools)': ('dist_',),
-    'needs ImageNet or the released weights': ('configs/cls/',),
-    "needs Debian's pictures": ('make_picture_sets', 'data/pictures'),
-    'is made smaller': ('make_digit_scenes',),
-    'takes long': ('benchmark.py', 'tests/stress', 'pytest'),
+    'changes the machine or the environment': r'apt-get|source|\bpip install',
+    'is what continuous integration runs': r'make ',
+    'needs an environment with the original packages': r'\.venv-original/bin/',
+    'needs a GPU': r'--device cuda',
 }
-# The other texts name files that stand for any.
-PAGES = (
-    'README.md',
-    'docs/finetune.md',
-    'docs/start.md',
-    'docs/training.md',
-    'docs/visualization.md',
-)
+if not find_spec('pytorch_grad_cam'):
+    LEFT_OUT['needs grad-cam'] = r'cam\.py'
+if not Path('/usr/share/openclipart').exists():
+    LEFT_OUT["needs Debian's pictures"] = r'make_picture_sets|data/pictures'
+
+# What is run instead. Where an option is given twice, the last one counts.
+INSTEAD = {
+    r'tools/finetune\.py (?!.*--epochs).*': r'\g<0> --epochs 1',
+    r'tools/study\.py.*': r'\g<0> --only static_w3 --seeds 1',
+    r'make_digit_scenes\.py .*': 'make_digit_scenes.py small --cls-every 10 --train-scenes 9',
+    r'benchmark\.py .*': r'\g<0> --rounds 1 --batch-size 2 --input-size 32',
+    r'--compile-only .*': r'\g<0> --operators depthwise',
+    r'-m pytest': r'\g<0> --collect-only --quiet',
+    r'FUZZ_SECONDS=60': 'FUZZ_SECONDS=1',
+    r'--kills \d+': '--kills 1 --tasks classify',
+    r'--iterations 2000': '--iterations 20 --tasks classify',
+    # Two processes instead of eight, and two machines that are both this one.
+    r'(tools/dist_.*) 8\b': r'\1 2',
+    r'MASTER_ADDR=\S+ PORT=\S+': f'MASTER_ADDR=127.0.0.1 PORT={get_free_port()}',
+    r'.*NODE_RANK=0.*': r'\g<0> &',
+    r'.*NODE_RANK=1.*': r'\g<0>\nwait $!',
+    r'epoch_300': 'epoch_1',
+    r'epoch_36|iter_160000': 'iter_1',
+    # Files and folders that stand for any.
+    r'\bWORK_DIR\b': 'work_dirs/any',
+    r'\bCONFIG\b': 'configs/cls/dwnet_tiny.py',
+    r'\bCHECKPOINT\b': 'dwnet://dwnet_tiny',
+    r'\b(FILE|MODEL)\.onnx': 'any.onnx',
+    r'\bIMAGES\b': 'photos',
+}
+
+# The configs for ImageNet, COCO and ADE20K, on digits.
+DIGITS = '_base_ = "{root}/tests/data/digits/{base}.py"\nmax_iters = 1\n{changes}'
+ON_DIGITS = {
+    'cls/dwnet_tiny': (
+        'dwnet_nano_digits',
+        'model = dict(backbone=dict(arch="tiny"), head=dict(in_channels=768, num_classes=1000))\n'
+        'train_cfg = dict(max_epochs=1)\n',
+    ),
+    'det/cascade_mask_rcnn_dwnet_tiny_3x_coco': (
+        'cascade_mask_rcnn_dwnet_nano_digits',
+        'backbone = dict(arch="tiny", init_cfg=dict(checkpoint="dwnet://dwnet_tiny"))\n'
+        'model = dict(backbone=backbone, neck=dict(in_channels=[96, 192, 384, 768]))\n'
+        'train_cfg = dict(max_iters=1)\n',
+    ),
+    'seg/upernet_dwnet_tiny_160k_ade20k': (
+        'upernet_dwnet_nano_digits',
+        'backbone = dict(arch="tiny", init_cfg=dict(checkpoint="dwnet://dwnet_tiny"))\n'
+        'model = dict(\n'
+        '    backbone=backbone,\n'
+        '    decode_head=dict(in_channels=[96, 192, 384, 768]),\n'
+        '    auxiliary_head=dict(in_channels=384),\n'
+        ')\n'
+        'train_cfg = dict(max_iters=1)\n',
+    ),
+}
+
+PAGES = sorted({block.text for block in snippets('bash')})
 
 
-def is_left_out(words: list[str]) -> bool:
-    if 'tools/visualization/cam.py' in words and not find_spec('pytorch_grad_cam'):
-        return True  # no other command needs it
-    return any(part in ' '.join(words) for parts in LEFT_OUT.values() for part in parts)
+def script_of(page: str) -> str:
+    """The commands of a page, one in a line."""
+    lines = []
+    for block in snippets('bash'):
+        if block.text == page:
+            lines += re.sub(r' *#.*', '', block.code.replace('\\\n', ' ')).splitlines()
+    script = '\n'.join(
+        line for line in lines if not any(re.search(part, line) for part in LEFT_OUT.values())
+    )
+    for pattern, new in INSTEAD.items():
+        script = re.sub(pattern, new, script)
+    return script
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('page', PAGES)
-def test_commands_run(page: str, digits: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(digits: Path, tmp_path: Path) -> Path:
+    """A checkout with data, trained models and released weights."""
     folder = make_checkout(tmp_path, 'classify', 'detect', 'segment')
-    (folder / 'data' / 'digit_scenes').symlink_to(digits)
+    (folder / 'configs').unlink()
+    shutil.copytree(ROOT / 'configs', folder / 'configs')
+    for name, (base, changes) in ON_DIGITS.items():
+        text = DIGITS.format(root=ROOT, base=base, changes=changes)
+        (folder / 'configs' / f'{name}.py').write_text(text)
+    data = folder / 'data'
+    for name, source in {
+        'digit_scenes': '',
+        'imagenet': 'imagenet',
+        'coco': 'coco',
+        'ade': 'ade',
+    }.items():
+        (data / name).symlink_to(digits / source)
     (folder / 'photos').symlink_to(digits / 'imagenet' / 'train')
     log = folder / 'work_dirs' / 'demo' / 'classify' / 'run' / '20300101_000000' / 'vis_data'
     log.mkdir(parents=True)
     (log / 'scalars.json').write_text(
         '{"lr": 0.1, "loss": 2.0, "epoch": 1, "iter": 1, "step": 1}\n'
     )
+    for name in (CLASSIFIER, DETECTOR, SEGMENTOR):
+        write_release(folder, name)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page', PAGES)
+def test_commands_run(page: str, checkout: Path) -> None:
     for block in snippets('python'):
         if block.text == page and block.file:
-            (folder / block.file).write_text(block.code)
-    (folder / 'bin').mkdir()
-    (folder / 'bin' / 'python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (folder / 'bin' / 'python').chmod(0o755)
-    environment = os.environ | {
-        'CUDA_VISIBLE_DEVICES': '',
-        'PATH': f'{folder / "bin"}:{os.environ["PATH"]}',
-        'PYTHONPATH': str(ROOT),
-    }
-    ran = 0
-    for block in snippets('bash'):
-        if block.text != page:
-            continue
-        for line in block.code.replace('\\\n', ' ').splitlines():
-            words = line.split('#')[0].split()
-            if not words or is_left_out(words):
-                continue
-            if 'tools/finetune.py' in words and '--epochs' not in words:
-                words += ['--epochs', '1']
-            done = subprocess.run(
-                ['bash', '-c', ' '.join(words)],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, ' '.join(words) + done.stdout + done.stderr
-            ran += 1
-    assert ran
+            (checkout / block.file).write_text(block.code)
+    commands = checkout / 'bin'
+    write_stand_ins(commands)
+    (commands / 'python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (commands / 'python').chmod(0o755)
+    done = subprocess.run(
+        ['bash', '-ex', '-c', script_of(page)],
+        cwd=checkout,
+        env=os.environ
+        | {
+            'CUDA_VISIBLE_DEVICES': '',
+            'DWNET_CHECKPOINT_DIR': str(checkout),
+            'PATH': f'{commands}:{os.environ["PATH"]}',
+            'PYTHONPATH': str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
