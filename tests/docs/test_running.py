@@ -37,7 +37,7 @@ INSTEAD = {
     r'-m pytest': r'\g<0> --collect-only --quiet',
     r'FUZZ_SECONDS=60': 'FUZZ_SECONDS=1',
     r'--kills \d+': '--kills 1 --tasks classify',
-    r'--iterations 2000': '--iterations 20 --tasks classify',
+    r'--iterations 2000': '--iterations 200 --tasks classify',
     # Two processes instead of eight, and two machines that are both this one.
     r'(tools/dist_.*) 8\b': r'\1 2',
     r'MASTER_ADDR=\S+ PORT=\S+': f'MASTER_ADDR=127.0.0.1 PORT={get_free_port()}',
