@@ -1,4 +1,4 @@
-"""The page of the study: its table is that of the logs that it links."""
+"""The page of the study: its figures are those of the logs that it links."""
 
 import json
 import re
@@ -9,19 +9,26 @@ import pytest
 from .snippets import ROOT
 
 PAGE = (ROOT / 'docs' / 'study.md').read_text()
-ROWS = re.findall(r'^\| (\w+_w.+?) \|.*\| (.+?) ± (.+?) \| (\[.+) \|$', PAGE, re.MULTILINE)
+LINK = re.compile(r'\[([\d.]+)\]\((study/[^)]+)\)')
+ROWS = re.findall(r'^\| (\w+) \|.*\| (.+?) ± (.+?) \| (\[.+) \|$', PAGE, re.MULTILINE)
+
+
+def top1(log: str) -> float:
+    *_, last = (ROOT / 'docs' / log).read_text().splitlines()
+    return json.loads(last)['accuracy/top1']
+
+
+@pytest.mark.parametrize(('score', 'log'), LINK.findall(PAGE))
+def test_scores_are_those_of_the_logs(score: str, log: str) -> None:
+    assert score == f'{top1(log):.2f}'
 
 
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: row[0])
-def test_scores_are_those_of_the_logs(row: tuple[str, str, str, str]) -> None:
+def test_means_are_those_of_the_seeds(row: tuple[str, str, str, str]) -> None:
     name, average, deviation, seeds = row
-    links = re.findall(r'\[([^]]+)\]\(([^)]+)\)', seeds)
-    scores = []
-    for seed, (score, log) in enumerate(links):
-        assert log == f'study/{name}/seed{seed}.json'
-        *_, last = (ROOT / 'docs' / log).read_text().splitlines()
-        scores.append(json.loads(last)['accuracy/top1'])
-        assert score == f'{scores[-1]:.2f}'
+    logs = [log for _, log in LINK.findall(seeds)]
+    assert logs == [f'study/{name}/seed{seed}.json' for seed in range(3)]
+    scores = [top1(log) for log in logs]
     assert (average, deviation) == (f'{mean(scores):.2f}', f'{stdev(scores):.2f}')
 
 
