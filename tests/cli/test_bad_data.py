@@ -91,8 +91,10 @@ def warnings(log: str, what: str) -> list[str]:
     [
         ('cls', 2),
         ('seg', 0),
-        ('det', 0),
-        *(pytest.param(*p, marks=pytest.mark.slow) for p in (('cls', 0), ('seg', 2), ('det', 2))),
+        *(
+            pytest.param(*p, marks=pytest.mark.slow)
+            for p in (('cls', 0), ('seg', 2), ('det', 0), ('det', 2))
+        ),
     ],
 )
 def test_all_kinds_together_are_skipped_and_counted(run, tmp_path: Path, task: str, workers: int):

@@ -13,6 +13,8 @@ from mmdwnet.cli import train
 
 from .opening import CONFIGS, DINO, MASK2FORMER, RTMDET_INS, UPSTREAM
 
+ONE_OR_ALL = [UPSTREAM[0], *(pytest.param(name, marks=pytest.mark.slow) for name in UPSTREAM[1:])]
+
 
 def smaller(value: Any, key: str = '') -> Any:
     """Return a part of a config with one layer per transformer, for images of a tenth the size."""
@@ -79,7 +81,7 @@ def training(
     return train_by
 
 
-@pytest.mark.parametrize('name', UPSTREAM)
+@pytest.mark.parametrize('name', ONE_OR_ALL)
 def test_a_bad_image_ends_the_run_in_one_sentence(name, training):
     code, stderr, _ = training(name)
     assert code == 2
@@ -89,9 +91,7 @@ def test_a_bad_image_ends_the_run_in_one_sentence(name, training):
     assert sentence.endswith("or set bad_data='skip' in the config")
 
 
-@pytest.mark.parametrize(
-    'name', [UPSTREAM[0], *(pytest.param(name, marks=pytest.mark.slow) for name in UPSTREAM[1:])]
-)
+@pytest.mark.parametrize('name', ONE_OR_ALL)
 def test_bad_images_are_skipped_if_asked_for(name, training, tmp_path):
     code, stderr, log = training(name, bad_data='skip')
     assert code == 0, stderr

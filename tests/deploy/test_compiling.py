@@ -56,6 +56,7 @@ class Twins(nn.Module):
         return self.first(x)[0], self.second(x.flip(0))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('cpp_compiler')
 @torch.no_grad()
 def test_backbone_that_is_used_twice():

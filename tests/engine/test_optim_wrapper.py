@@ -149,6 +149,7 @@ def test_products_are_in_bfloat16_and_weights_stay():
     assert model.weight.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_two_processes_decide_alike(tmp_path: Path, run_in_two_processes):
     run_in_two_processes(training.__file__)
     first, second = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))

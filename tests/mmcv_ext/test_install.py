@@ -48,6 +48,7 @@ assert mmcv.ops.nms(box, torch.ones(1), 0.5)[1].tolist() == [0]
 """
 
 
+@pytest.mark.slow
 def test_imported_after_mmcv_and_a_failure(tmp_path: Path) -> None:
     output = run(
         """

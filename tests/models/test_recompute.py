@@ -156,6 +156,7 @@ def test_compiled_chains_train_alike(with_cp):
     assert_compiles_alike(stored, recomputed, x, 'inductor')
 
 
+@pytest.mark.slow
 def test_statistics_of_all_processes_are_asked_for_once(tmp_path, run_in_two_processes):
     run_in_two_processes(chains.__file__)
     for rank in range(2):

@@ -20,11 +20,13 @@ def test_all_models_are_in_the_metafiles() -> None:
     assert len(PUBLISHED) == 12 + 4
 
 
+@pytest.mark.slow
 def test_tables_are_fresh(counted: dict[str, Complexity]) -> None:
     stale = model_zoo.stale_files(ROOT, counted)
     assert not stale, f'run tools/analysis_tools/model_zoo.py for {", ".join(map(str, stale))}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', PUBLISHED, ids=lambda model: model.name)
 def test_multiply_adds_are_the_published(
     model: model_zoo.Model, counted: dict[str, Complexity]
@@ -33,6 +35,7 @@ def test_multiply_adds_are_the_published(
     assert found == pytest.approx(model.published['FLOPs'], rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [n for n, model in MODELS.items() if model.published])
 def test_parameters_are_the_published(name: str, counted: dict[str, Complexity]) -> None:
     # For detectors and segmentors, the published numbers are in millions.
