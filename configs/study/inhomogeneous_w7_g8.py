@@ -1,9 +1,4 @@
-_base_ = './static_w7.py'
-study = dict(
-    mixer='inhomogeneous convolution',
-    shared_by_positions='none',
-    shared_by_channels='3, 6, 12, 24',
-    dynamic='per position',
-)
-model = dict(backbone=dict(mixer=dict(type='inhomogeneous', groups=8)))
+_base_ = './inhomogeneous_w7_g1.py'
+study = dict(shared_by_channels='3, 6, 12, 24')
+model = dict(backbone=dict(mixer=dict(groups=8)))
 tiny = dict(model=dict(backbone=dict(mixer=dict(groups=32))))
