@@ -1,4 +1,4 @@
-"""Stand-ins for the commands of Slurm, which is not here."""
+"""Stand-ins for the commands of Slurm, which need not be installed."""
 
 from pathlib import Path
 
